@@ -1,0 +1,105 @@
+"""Costs of an architecture, each a sum over the rows of `layers.py`.
+
+All functions take rows and give a number of the kind the rows hold: exact Python ints for a built
+architecture, arrays (one entry per stage, summed by the caller) or traced values otherwise.
+
+Conventions (the paper's): params are conv kernels, BatchNorm scale and bias, classifier weight and
+bias; MACs are the multiply-accumulates of all convs and of the classifier, shortcuts and squeezes
+included, which the paper calls FLOPs. `tinynas_params` and `tinynas_flops` count as the authors'
+released code does.
+"""
+
+from collections.abc import Callable, Iterable
+
+from deepmad_jax.arch.layers import Layer, Number, Row
+
+
+def fan_in(layer: Layer) -> Number:
+    """Layer width w of a conv: ``c_in * kernel^2 / groups`` (paper, section 3)."""
+    # A depthwise conv has groups == c_in as the same object or value; the ratio is then exactly 1.
+    return layer.c_in / layer.groups * layer.kernel**2
+
+
+def layer_params(layer: Layer) -> Number:
+    """Trainable numbers of one layer."""
+    if layer.kind == "conv":
+        return _kernel_size(layer)
+    if layer.kind == "norm":
+        return 2 * layer.c_out
+    if layer.kind == "dense":
+        return (layer.c_in + 1) * layer.c_out
+    return 0
+
+
+def layer_macs(layer: Layer) -> Number:
+    """Multiply-accumulates of one layer."""
+    if layer.kind == "conv":
+        return _kernel_size(layer) * layer.r_out**2
+    if layer.kind == "dense":
+        return layer.c_in * layer.c_out
+    return 0
+
+
+def layer_activations(layer: Layer) -> Number:
+    """Output elements of one conv or dense layer."""
+    return layer.c_out * layer.r_out**2 if layer.kind in ("conv", "dense") else 0
+
+
+def total(rows: Iterable[Row], cost: Callable[[Layer], Number]) -> Number:
+    """Sum of ``repeat * cost(layer)`` over the rows.
+
+    >>> from deepmad_jax.arch.spec import Architecture, Stage, Stem
+    >>> from deepmad_jax.arch.layers import layer_table
+    >>> arch = Architecture("tiny", 8, 1, 2, Stem(4, 3, 1), (Stage("basic", 4, 4, 3, 1, 1),))
+    >>> total(layer_table(arch), layer_params)
+    358
+    """
+    return sum(row.repeat * cost(row.layer) for row in rows)
+
+
+def params(rows: Iterable[Row]) -> Number:
+    """Trainable numbers of all rows."""
+    return total(rows, layer_params)
+
+
+def macs(rows: Iterable[Row]) -> Number:
+    """Multiply-accumulates of all rows for one image."""
+    return total(rows, layer_macs)
+
+
+def activations(rows: Iterable[Row]) -> Number:
+    """Elements written by convs and classifier for one image."""
+    return total(rows, layer_activations)
+
+
+def tinynas_params(rows: Iterable[Row]) -> Number:
+    """Parameters as the released code counts them: without the classifier."""
+    return total((row for row in rows if row.layer.branch != "head"), layer_params)
+
+
+def tinynas_flops(rows: Iterable[Row]) -> Number:
+    """FLOPs as the released code counts them, for one image.
+
+    MACs of the convs without squeeze and classifier, and per element 2 for a BatchNorm output, 1
+    for an activation, 1 for a projection's output and 1 for the input of a pooled shortcut.
+    """
+    return total((row for row in rows if row.layer.branch not in ("head", "se")), _flops)
+
+
+def _flops(layer: Layer) -> Number:
+    if layer.kind == "conv":
+        extra = 1 if layer.branch == "shortcut" else 0
+        return layer_macs(layer) + extra * layer.c_out * layer.r_out**2
+    if layer.kind == "norm":
+        return 2 * layer.c_out * layer.r_out**2
+    if layer.kind == "act":
+        return layer.c_out * layer.r_out**2
+    if layer.kind == "pool":
+        return layer.c_in * layer.r_in**2
+    return 0
+
+
+def _kernel_size(layer: Layer) -> Number:
+    if isinstance(layer.c_in, int) and isinstance(layer.groups, int):
+        return layer.c_in // layer.groups * layer.c_out * layer.kernel**2
+    return layer.c_in / layer.groups * layer.c_out * layer.kernel**2

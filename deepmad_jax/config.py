@@ -1,0 +1,280 @@
+"""The frozen dataclasses a config file becomes, and how command-line values get into them.
+
+A config file is Python: ``get_config(variant=None)`` starts from `default_config` and sets fields.
+On the command line ``--config.design.macs=2.5e9`` sets any field. Both ways end in `to_config`, the
+one place that checks names and types. ``config.design`` is `deepmad_jax.design.problem.Problem`.
+
+Not here: what the values mean (the modules that read them say) and defaults derived from others.
+"""
+
+import ast
+import dataclasses
+import types
+import typing
+from typing import Any
+
+import ml_collections
+
+from deepmad_jax.design.problem import Problem
+from deepmad_jax.errors import InvalidConfig, did_you_mean
+
+JOBS = ("design", "train", "evaluate", "describe")
+"""What ``config.jobs`` may hold; they run in the order given."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where images come from and how they are batched.
+
+    Attributes:
+        source: ``tfds`` (prepared TFDS data), ``digits`` (shipped with scikit-learn) or ``fake``
+            (generated images whose mean colour carries the label, for dry runs).
+        name: the TFDS data set, for example ``imagenet2012``.
+        data_dir: where TFDS data lies; None is TFDS's own default.
+        train_split, eval_split: TFDS split names.
+        train_augment: ``crop`` (random resized crop and flip), ``shift`` (zero-padded random shift
+            by up to an eighth) or ``none``.
+        eval_crop: share of the image's short side kept by the evaluation's centre crop.
+        workers: Grain worker processes; 0 loads in the main process. Frozen per run: it is part of
+            the iterator's state.
+        fake_images: number of generated training images of the ``fake`` source.
+    """
+
+    source: str = "tfds"
+    name: str = "imagenet2012"
+    data_dir: str | None = None
+    train_split: str = "train"
+    eval_split: str = "validation"
+    train_augment: str = "crop"
+    eval_crop: float = 0.95
+    workers: int = 0
+    fake_images: int = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How the network is trained (defaults: the paper's ImageNet recipe, Table 12).
+
+    Attributes:
+        epochs: passes over the training images, warm-up and cool-down included.
+        batch_size: images per step over all devices and hosts.
+        eval_batch_size: images per evaluation step over all devices and hosts.
+        learning_rate: peak rate at this batch size; not rescaled.
+        warmup_epochs, cooldown_epochs: linear start from 0, and the end at the final rate.
+        momentum: of SGD with Nesterov.
+        weight_decay: on kernels of conv and dense layers only.
+        label_smoothing: share of the target spread evenly over the classes.
+        batch_norm_momentum: share of the new batch in the running statistics.
+        ema_decay: of the averaged parameters used for evaluation; None keeps no average.
+        dtype: ``float32`` or ``bfloat16`` compute; params and statistics stay float32.
+        scan: run the repeated blocks of a stage as one scanned block; None picks what was
+            measured faster on the device at hand.
+        log_every_steps, eval_every_epochs, checkpoint_every_epochs: rhythm.
+        keep_checkpoints: how many checkpoints stay.
+        seed: of initialisation, shuffling and augmentation.
+    """
+
+    epochs: float = 480.0
+    batch_size: int = 2048
+    eval_batch_size: int = 2048
+    learning_rate: float = 0.8
+    warmup_epochs: float = 20.0
+    cooldown_epochs: float = 10.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-5
+    label_smoothing: float = 0.1
+    batch_norm_momentum: float = 0.01
+    ema_decay: float | None = None
+    dtype: str = "bfloat16"
+    scan: bool | None = None
+    log_every_steps: int = 50
+    eval_every_epochs: float = 1.0
+    checkpoint_every_epochs: float = 1.0
+    keep_checkpoints: int = 3
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run.
+
+    Attributes:
+        name: of the run and of the network it designs.
+        jobs: which of `JOBS`, in order.
+        architecture: an ``architecture.json`` to use instead of a design; None takes the one in
+            the workdir.
+        design: the program to solve.
+        data, train: see there.
+    """
+
+    name: str = "unnamed"
+    jobs: tuple[str, ...] = ("design", "train", "evaluate")
+    architecture: str | None = None
+    design: Problem = dataclasses.field(default_factory=Problem)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        for job in self.jobs:
+            if job not in JOBS:
+                raise InvalidConfig(f"jobs holds {job!r}; {did_you_mean(job, JOBS)}")
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """Every field with its default, as the ConfigDict a config file edits.
+
+    Locked, so that a misspelt field fails where it is written.
+    """
+    # Types are checked by `to_config`, which knows Optional and tuple fields; ConfigDict does not.
+    config = ml_collections.ConfigDict(_plain(Config()), type_safe=False)
+    return config.lock()
+
+
+def to_config(values: Any) -> Config:
+    """The frozen `Config` of a ConfigDict or nested dict.
+
+    Raises:
+        InvalidConfig: an unknown field (with the nearest known one) or a value of a wrong type.
+    """
+    if isinstance(values, ml_collections.ConfigDict):
+        values = values.to_dict()
+    config: Config = _build(Config, values, "config")
+    return config
+
+
+def override(values: ml_collections.ConfigDict, path: str, text: str) -> None:
+    """Sets the field ``path`` ("design.macs") from command-line text.
+
+    Lists are comma-separated, with or without brackets; one value alone is a list of one.
+
+    >>> config = default_config()
+    >>> override(config, "design.kernels", "3")
+    >>> override(config, "design.macs", "2.5e9")
+    >>> config.design.kernels, config.design.macs
+    ((3,), 2500000000.0)
+    """
+    *parents, leaf = path.split(".")
+    cls: Any = Config
+    for depth, name in enumerate(parents):
+        cls = _field_types(cls, ".".join(["config", *parents[:depth]]))[1](name)
+        if not dataclasses.is_dataclass(cls):
+            raise InvalidConfig(f"config.{path}: {name} is a single field and holds no others.")
+        values = values[name]
+    kind = _field_types(cls, ".".join(["config", *parents]))[1](leaf)
+    if dataclasses.is_dataclass(kind):
+        raise InvalidConfig(
+            f"config.{path} is a group of fields; set one of them, such as "
+            f"config.{path}.{dataclasses.fields(kind)[0].name}."
+        )
+    values[leaf] = _coerce(_literal(text, kind), kind, f"config.{path}")
+
+
+def differing_fields(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names, with both values, of the fields in which two plain configs differ."""
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b, name = old.get(key), new.get(key), f"{prefix}{key}"
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += differing_fields(a, b, f"{name}.")
+        elif a != b:
+            lines.append(f"{name}: {a!r} -> {b!r}")
+    return lines
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain nested dict of a `Config`, as written to ``config.json``."""
+    return _plain(config)
+
+
+def _plain(value: Any) -> Any:
+    # Not dataclasses.asdict: it would deep-copy, and keep no order guarantee we state.
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return value
+
+
+def _build(cls: Any, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise InvalidConfig(f"{where} must be a group of fields, not {values!r}.")
+    names, kind_of = _field_types(cls, where)
+    arguments = {}
+    for name, value in values.items():
+        kind = kind_of(name)
+        if dataclasses.is_dataclass(kind):
+            arguments[name] = _build(kind, value, f"{where}.{name}")
+        else:
+            arguments[name] = _coerce(value, kind, f"{where}.{name}")
+    return cls(**arguments)
+
+
+def _field_types(cls: Any, where: str) -> tuple[list[str], Any]:
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+
+    def kind_of(name: str) -> Any:
+        if name not in names:
+            raise InvalidConfig(f"{where} has no field {name!r}; {did_you_mean(name, names)}")
+        return hints[name]
+
+    return names, kind_of
+
+
+def _literal(text: str, kind: Any) -> Any:
+    """Command-line text as a Python value: split where a list is wanted, a string where one is."""
+    options = _options(kind)
+    if text in ("None", "none") and type(None) in options:
+        return None
+    if any(typing.get_origin(option) is tuple for option in options):
+        inside = text.strip().strip("()[]")
+        return tuple(_scalar(part) for part in inside.split(",") if part.strip())
+    if str in options:
+        return text
+    return _scalar(text)
+
+
+def _scalar(text: str) -> Any:
+    text = text.strip().strip("'\"")
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"inf": float("inf"), "nan": float("nan")}.get(text, text)
+
+
+def _coerce(value: Any, kind: Any, where: str) -> Any:
+    for option in _options(kind):
+        if option is type(None) and value is None:
+            return None
+        if typing.get_origin(option) is tuple:
+            items = tuple(value) if isinstance(value, list | tuple) else (value,)
+            return tuple(_coerce(v, typing.get_args(option)[0], where) for v in items)
+        if isinstance(value, bool) and option is not bool:
+            continue
+        if isinstance(option, type) and isinstance(value, option):
+            return value
+        if option is float and isinstance(value, int):
+            return float(value)
+        if option is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+    raise InvalidConfig(f"{where} is {value!r}, but must be {_describe(kind)}.")
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    options = typing.get_args(kind) if is_union else (kind,)
+    # None last, so that a list of one None is never made of an absent value.
+    return tuple(sorted(options, key=lambda option: typing.get_origin(option) is tuple))
+
+
+def _describe(kind: Any) -> str:
+    words = {int: "an integer", float: "a number", bool: "True or False", str: "a word"}
+    words[type(None)] = "None"
+    parts = []
+    for option in _options(kind):
+        if typing.get_origin(option) is tuple:
+            inner = _describe(typing.get_args(option)[0]).removeprefix("a ").removeprefix("an ")
+            parts.append(f"a list of {inner}s, such as 3,5")
+        else:
+            parts.append(words.get(option, str(option)))
+    return " or ".join(parts)
