@@ -20,8 +20,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
-import numpy as np
-
 from deepmad_jax.arch.spec import Architecture
 
 Mode = Literal["exact", "smooth", "lower"]
@@ -180,7 +178,7 @@ def se_width(inner: Number, mode: Mode = "exact") -> Number:
         return _maximum(inner * 0.25 - 7.5, 8.0)
     if isinstance(inner, int):
         return max(1, round(inner * 0.25) // 8) * 8
-    return np.maximum(1, np.rint(inner * 0.25) // 8) * 8
+    return ((inner * 0.25).round() // 8).clip(1) * 8  # array methods: NumPy or JAX
 
 
 # --- blocks: lists of (count, layer), count 0 or 1 ------------------------------------------------

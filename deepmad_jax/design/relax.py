@@ -1,0 +1,154 @@
+"""The relaxed program: reals in log space, scaled, with an augmented Lagrangian.
+
+Variables x, shape (1 + 4 S,): log stem width, then per stage log width, log(inner / width), log
+kernel and log depth. Minimise ``-objective / H0`` subject to ``g(x) <= 0``, where g holds the
+budgets as ratios, the monotone widths, the least inner width and the box.
+
+The augmented Lagrangian of inequality constraints (Rockafellar 1973):
+``L(x) = f(x) + sum_j (max(0, lambda_j + mu g_j(x))^2 - lambda_j^2) / (2 mu)``.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deepmad_jax.design.entropy import Array
+from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.program import Data, Form, Numbers, Point, evaluate
+
+BUDGETS = ("macs", "params", "rho")
+"""The constraints a user sets, in the order in which they open the constraint vector."""
+
+
+class Box(NamedTuple):
+    """Least and greatest x, shape (1 + 4 S,), and the log of the least inner width."""
+
+    low: Array
+    high: Array
+    log_least_inner: Array
+
+
+def box_of(problem: Problem) -> Box:
+    """The box of a problem's relaxation, NumPy float64."""
+    stages = problem.num_stages
+    m = problem.multiple_of
+
+    def on_lattice(low, high):  # type: ignore[no-untyped-def]
+        return -(-np.asarray(low) // m) * m, np.asarray(high) // m * m
+
+    stem = on_lattice(problem.stem_width[0], problem.stem_width[-1])
+    width = on_lattice(problem.per_stage("min_width"), problem.per_stage("max_width"))
+    bounds = []
+    for side, pick in ((0, min), (1, max)):
+        bounds.append(
+            np.concatenate(
+                [
+                    [stem[side]],
+                    width[side],
+                    np.full(stages, problem.inner_ratio[-side]),
+                    np.full(stages, pick(problem.kernels)),
+                    problem.per_stage("min_depth" if side == 0 else "max_depth"),
+                ]
+            )
+        )
+    least_inner = 1 if problem.fixed_ratio else m
+    low, high = np.log(np.array(bounds, dtype=np.float64))
+    return Box(low, high, np.float64(np.log(least_inner)))
+
+
+def to_point(x: Array) -> Point:
+    """Widths, inner widths, kernels and depths of log variables x, shape (..., 1 + 4 S)."""
+    stages = (x.shape[-1] - 1) // 4
+    log_width, log_ratio, log_kernel, log_depth = (
+        x[..., 1 + i * stages : 1 + (i + 1) * stages] for i in range(4)
+    )
+    exp = jnp.exp
+    return Point(
+        stem=exp(x[..., 0]),
+        width=exp(log_width),
+        inner=exp(log_width + log_ratio),
+        kernel=exp(log_kernel),
+        depth=exp(log_depth),
+    )
+
+
+def from_point(point: Point) -> np.ndarray:
+    """The inverse of `to_point`, for starting a solve at a given network."""
+    parts = (point.width, point.inner / point.width, point.kernel, point.depth)
+    return np.concatenate([np.log([point.stem]), *(np.log(part) for part in parts)])
+
+
+def relaxed_numbers(form: Form, data: Data, x: Array) -> Numbers:
+    """The program's numbers at real x."""
+    return evaluate(form, data, to_point(x), mode="smooth")
+
+
+def constraints(form: Form, data: Data, box: Box, x: Array, numbers: Numbers) -> Array:
+    """g(x), feasible where all entries are at most 0; the first three belong to `BUDGETS`."""
+    stages = len(form.strides)
+    width = x[1 : 1 + stages]
+    inner = width + x[1 + stages : 1 + 2 * stages]
+    # Ratios, not log-ratios: entropy grows like exp(log depth), so a log penalty would leave the
+    # augmented Lagrangian unbounded below.
+    budgets = jnp.stack(
+        [
+            numbers.macs / data.macs - 1.0,
+            numbers.params / data.params - 1.0,
+            numbers.rho_per_level[-1] / data.rho - 1.0,
+        ]
+    )
+    parts = [budgets, box.low - x, x - box.high, box.log_least_inner - inner]
+    if form.monotone:
+        parts.append(jnp.concatenate([x[:1], width[:-1]]) - width)
+    if form.convention == "tinynas":  # rho is the greatest over the prefixes: one constraint each
+        parts.append(numbers.rho_per_level[:-1] / data.rho - 1.0)
+    return jnp.concatenate(parts)
+
+
+def freeze(box: Box, x: Array) -> Array:
+    """x with every variable whose bounds coincide held there, so that it gets no gradient."""
+    return jnp.where(box.high - box.low < 1e-12, box.low, x)
+
+
+def augmented_lagrangian(
+    form: Form, data: Data, box: Box, scale: Array, multipliers: Array, penalty: Array, x: Array
+) -> Array:
+    """L(x): see the module. ``scale`` is H0, the entropy that makes the objective about 1."""
+    x = freeze(box, x)
+    numbers = relaxed_numbers(form, data, x)
+    g = constraints(form, data, box, x, numbers)
+    shifted = jnp.maximum(0.0, multipliers + penalty * g)
+    return -numbers.objective / scale + (shifted**2 - multipliers**2).sum() / (2.0 * penalty)
+
+
+def updated_multipliers(multipliers: Array, penalty: Array, g: Array) -> Array:
+    """First-order multiplier update."""
+    return jnp.maximum(0.0, multipliers + penalty * g)
+
+
+def default_start(problem: Problem, box: Box) -> np.ndarray:
+    """The middle of the box in log space, at equal depths: a start that needs no luck."""
+    middle = 0.5 * (box.low + box.high)
+    stages = problem.num_stages
+    depths = slice(1 + 3 * stages, 1 + 4 * stages)
+    middle[depths] = np.clip(np.log(6.0), box.low[depths], box.high[depths])
+    middle[0] = np.clip(np.log(32.0), box.low[0], box.high[0])
+    growth = np.linspace(np.log(32.0), np.log(512.0), stages)
+    middle[1 : 1 + stages] = np.clip(growth, box.low[1 : 1 + stages], box.high[1 : 1 + stages])
+    return np.array(middle)
+
+
+def random_starts(problem: Problem, box: Box, count: int) -> np.ndarray:
+    """The default start and ``count - 1`` random ones around it, shape (count, 1 + 4 S)."""
+    base = default_start(problem, box)
+    rng = np.random.default_rng(problem.seed)
+    noise = rng.normal(scale=0.7, size=(count, base.size))
+    noise[0] = 0.0
+    return np.clip(base + noise, box.low, box.high)
+
+
+def jit_device() -> jax.Device:
+    """Where designs are solved: the CPU, in float64, whatever else is there."""
+    return jax.local_devices(backend="cpu")[0]

@@ -1,0 +1,9 @@
+"""Shows what a run found: the design table, the pictures, the HTML report. Reads, never recomputes.
+
+Importing this, and printing a table, loads no matplotlib; `write` does so when it draws.
+"""
+
+from deepmad_jax.report.page import write
+from deepmad_jax.report.tables import design_table
+
+__all__ = ["design_table", "write"]

@@ -1,0 +1,92 @@
+"""An architecture part by part, with the costs of each, as tables and pictures show it.
+
+All numbers come from the layer table of `arch`; nothing is counted here.
+"""
+
+import dataclasses
+
+from deepmad_jax.arch import Architecture, Row, cost, layer_table
+from deepmad_jax.arch.layers import out_resolution
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the network as tables and pictures show it.
+
+    Attributes:
+        name: stem, stage 1, ..., final 1x1 or classifier.
+        kind: conv, dense or the block's name, with its groups where there are several.
+        level: index of its level from 0, None for the classifier.
+        depth: blocks; None where there are no blocks.
+        resolution_px: of its output, a side.
+    """
+
+    name: str
+    kind: str
+    level: int | None
+    kernel: int | None
+    stride: int | None
+    width: int
+    inner: int | None
+    depth: int | None
+    resolution_px: int
+    params: int
+    macs: int
+
+
+def sections(arch: Architecture) -> list[Section]:
+    """Stem, stages, final conv and classifier with their costs, in order."""
+    by_name: dict[str, list[Row]] = {}
+    for row in layer_table(arch):
+        by_name.setdefault(row.section.split(".")[0], []).append(row)
+
+    def costs(name: str) -> tuple[int, int]:
+        return cost.params(by_name[name]), cost.macs(by_name[name])
+
+    stem = arch.stem
+    resolution_px = out_resolution(arch.resolution, stem.stride)
+    found = [
+        Section(
+            "stem", "conv", 0, stem.kernel, stem.stride, stem.width, None, None, resolution_px,
+            *costs("stem"),
+        )
+    ]  # fmt: skip
+    level = 0
+    for i, stage in enumerate(arch.stages, 1):
+        resolution_px = out_resolution(resolution_px, stage.stride)
+        level += stage.stride == 2
+        kind = stage.block if stage.groups == 1 else f"{stage.block} g{stage.groups}"
+        found.append(
+            Section(
+                f"stage {i}", kind, level, stage.kernel, stage.stride, stage.width, stage.inner,
+                stage.depth, resolution_px, *costs(f"stage{i}"),
+            )
+        )  # fmt: skip
+    if arch.final_width is not None:
+        found.append(
+            Section(
+                "final 1x1", "conv", level, 1, 1, arch.final_width, None, None, resolution_px,
+                *costs("final"),
+            )
+        )  # fmt: skip
+    found.append(
+        Section(
+            "classifier", "dense", None, None, None, arch.classes, None, None, 1, *costs("head")
+        )
+    )
+    return found
+
+
+def level_resolutions(arch: Architecture) -> list[int]:
+    """Output pixels a side of every level, in order."""
+    ends = {s.level: s.resolution_px for s in sections(arch) if s.level is not None}
+    return list(ends.values())
+
+
+def describe(arch: Architecture) -> str:
+    """One line: the input, the blocks and the classes."""
+    kinds = ", ".join(dict.fromkeys(stage.block for stage in arch.stages))
+    return (
+        f"{arch.resolution} x {arch.resolution} x {arch.in_channels} input, {kinds} blocks, "
+        f"{arch.classes:,} classes"
+    )

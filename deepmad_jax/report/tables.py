@@ -1,0 +1,296 @@
+"""The numbers of a design as tables: built once as rows of text, rendered for terminal and HTML.
+
+Layer counts come from the layer table of `arch`; everything about the design is read from its
+results (``design.json``) as they stand. What the results do not hold is left out.
+"""
+
+import dataclasses
+import html
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from deepmad_jax.arch import Architecture, cost, layer_table
+from deepmad_jax.report.read import finite, mapping, numbers
+from deepmad_jax.report.sections import describe, level_resolutions, sections
+
+COLUMNS = 100
+"""Width of a terminal that tables keep within."""
+
+BUDGETS = {"params": "params", "macs": "MACs", "rho": "rho"}
+"""Keys of the budgets in ``design.json`` -> their names for a reader."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Cells as text.
+
+    Attributes:
+        align: one of ``l`` and ``r`` a column.
+        total: whether the last row is a total, to be set off.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    align: str
+    total: bool = False
+    note: str = ""
+
+
+def design_table(arch: Architecture, design: dict[str, Any] | None = None) -> str:
+    """The design as text for a terminal, at most 100 columns wide.
+
+    Args:
+        arch: the network.
+        design: the contents of ``design.json``, or None for a network that was not designed here.
+    """
+    title = f"{printable(arch.name, COLUMNS)}\n{describe(arch)}"
+    return "\n\n".join([title, *(to_text(table) for table in tables(arch, design))]) + "\n"
+
+
+def tables(arch: Architecture, design: dict[str, Any] | None = None) -> list[Table]:
+    """The layer table, then budgets, entropy and facts where ``design`` has them."""
+    design = design or {}
+    found = [
+        _layers(arch),
+        _budgets(arch, design),
+        _entropy(arch, design),
+        _facts(arch, design),
+    ]
+    return [table for table in found if table.rows]
+
+
+def level_weights(design: dict[str, Any]) -> list[float | int]:
+    """The weights alpha of the levels, empty where the results do not tell.
+
+    Taken from the key ``alpha``; where it is missing or empty the default, 1 and 8 on the last, is
+    believed only if it gives the stored sum.
+    """
+    entropies = numbers(design.get("entropy_per_level"))
+    alpha = numbers(design.get("alpha"))
+    if entropies and len(alpha) == len(entropies):
+        return alpha
+    default: list[float | int] = [*[1] * (len(entropies) - 1), 8]
+    stored = finite(design.get("entropy"))
+    if not entropies or alpha or stored is None:
+        return []
+    total = sum(a * h for a, h in zip(default, entropies, strict=True))
+    return default if abs(total - stored) <= 1e-9 * abs(stored) else []
+
+
+def budget_use(arch: Architecture, design: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """For params, macs and rho: used and budget (None for no limit), as the design counted them.
+
+    A network without a design has its exact params and MACs, and no rho.
+    """
+    rows = layer_table(arch)
+    exact = {"params": cost.params(rows), "macs": cost.macs(rows)}
+    budgets = mapping(design.get("budgets"))
+    return {
+        key: (finite(design.get(key, exact.get(key))), finite(budgets.get(key))) for key in BUDGETS
+    }
+
+
+def printable(text: str, most: int) -> str:
+    """The text in one line of at most ``most`` characters, without control characters.
+
+    >>> printable("red\\x1b[31m\\n", 80)
+    'red?[31m?'
+    """
+    clean = "".join(c if c.isprintable() else "?" for c in text)
+    return clean if len(clean) <= most else clean[: most - 3] + "..."
+
+
+def to_text(table: Table) -> str:
+    """The table for a terminal: title, aligned columns, note.
+
+    Columns stand two spaces apart, or one where two would pass `COLUMNS`.
+    """
+    lines = [table.header, *table.rows] if any(table.header) else list(table.rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= COLUMNS else 1
+
+    def line(cells: tuple[str, ...]) -> str:
+        padded = (
+            cell.rjust(width) if side == "r" else cell.ljust(width)
+            for cell, width, side in zip(cells, widths, table.align, strict=True)
+        )
+        return (" " * gap).join(padded).rstrip()
+
+    rule = "-" * (sum(widths) + gap * (len(widths) - 1))
+    text = [line(cells) for cells in lines]
+    if any(table.header):
+        text.insert(1, rule)
+    if table.total:
+        text.insert(-1, rule)
+    return "\n".join([table.title, *text, *([table.note] if table.note else [])])
+
+
+def to_html(table: Table) -> str:
+    """The table as HTML, every cell escaped."""
+
+    def line(cells: tuple[str, ...], tag: str, cls: str = "") -> str:
+        inside = "".join(
+            f'<{tag} class="{side}">{html.escape(cell)}</{tag}>'
+            for cell, side in zip(cells, table.align, strict=True)
+        )
+        return f"<tr{cls}>{inside}</tr>"
+
+    last = len(table.rows) - 1
+    body = [
+        line(cells, "td", ' class="total"' if table.total and i == last else "")
+        for i, cells in enumerate(table.rows)
+    ]
+    head = f"<thead>{line(table.header, 'th')}</thead>" if any(table.header) else ""
+    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
+    rows = "\n".join(body)
+    return (
+        f"<h2>{html.escape(table.title)}</h2>\n"
+        f'<div class="scroll"><table>{head}<tbody>\n{rows}\n</tbody></table></div>{note}'
+    )
+
+
+def _layers(arch: Architecture) -> Table:
+    parts = sections(arch)
+    params, macs = sum(s.params for s in parts), sum(s.macs for s in parts)
+    rows = [
+        (
+            s.name,
+            s.kind,
+            _whole(s.kernel),
+            _whole(s.stride),
+            f"{s.width:,}",
+            _whole(s.inner),
+            _whole(s.depth),
+            f"{s.resolution_px:,}",
+            f"{s.params:,}",
+            f"{100 * s.params / params:.1f}",
+            f"{s.macs:,}",
+            f"{100 * s.macs / macs:.1f}",
+        )
+        for s in parts
+    ]
+    depth = sum(stage.depth for stage in arch.stages)
+    total = ("total", *[""] * 5, f"{depth:,}", "", f"{params:,}", "100.0", f"{macs:,}", "100.0")
+    return Table(
+        "Layers",
+        (
+            "", "block", "kernel", "stride", "width", "inner", "depth", "px",
+            "params", "%", "MACs", "%",
+        ),
+        (*rows, total),
+        "llrrrrrrrrrr",
+        total=True,
+        note="Depth in blocks; its total counts the stages' blocks. px: output pixels a side.",
+    )  # fmt: skip
+
+
+def _budgets(arch: Architecture, design: dict[str, Any]) -> Table:
+    prices = mapping(design.get("multipliers"))
+    rows = []
+    for key, (used, budget) in budget_use(arch, design).items():
+        number = "{:,.4f}".format if key == "rho" else _count
+        price = finite(prices.get(key))
+        if used is not None or budget is not None:
+            rows.append(
+                (
+                    BUDGETS[key],
+                    _maybe(number, used),
+                    _maybe(number, budget, "no limit"),
+                    f"{100 * used / budget:.2f} %" if used is not None and budget else "-",
+                    "-" if price is None else f"{price:,.2f}",
+                )
+            )
+    if not design:  # the layer table's last row has said it
+        rows = []
+    note = "Price: nats of relaxed objective gained for 1 % more of that budget."
+    if design.get("convention") == "tinynas":
+        note += "\nCounted in the tinynas convention, which leaves out the classifier."
+    return Table(
+        "Budgets", ("", "used", "budget", "share", "price"), tuple(rows), "lrrrr", note=note
+    )
+
+
+def _entropy(arch: Architecture, design: dict[str, Any]) -> Table:
+    entropies = numbers(design.get("entropy_per_level"))
+    sizes = level_resolutions(arch)
+    weights = level_weights(design)
+    rows: list[tuple[str, ...]] = []
+    for i, entropy in enumerate(entropies):
+        size = f"{sizes[i]:,}" if len(sizes) == len(entropies) else "-"
+        weighted = ("-", "-")
+        if weights:
+            weighted = (f"{weights[i]:g}", f"{weights[i] * entropy:,.2f}")
+        rows.append((f"level {i + 1}", size, f"{entropy:,.2f}", *weighted))
+    stored = finite(design.get("entropy"))
+    total = bool(rows) and stored is not None
+    if total:
+        rows.append(("sum", "", "", "", f"{stored:,.2f}"))
+    return Table(
+        "Entropy, nats",
+        ("", "px", "entropy", "weight", "weighted"),
+        tuple(rows),
+        "lrrrr",
+        total=total,
+    )
+
+
+def _facts(arch: Architecture, design: dict[str, Any]) -> Table:
+    nats = "{:,.2f}".format
+    gap = finite(design.get("gap"))
+    known = [
+        ("objective", _maybe(nats, finite(design.get("objective"))), "entropy - depth penalty"),
+        ("entropy", _maybe(nats, finite(design.get("entropy"))), "weighted sum over levels"),
+        ("depth penalty", _maybe(nats, finite(design.get("depth_penalty"))), "beta Q"),
+        (
+            "relaxed objective",
+            _maybe(nats, finite(design.get("relaxed_objective"))),
+            "best point of the relaxation",
+        ),
+        (
+            "upper bound",
+            _maybe(nats, finite(design.get("upper_bound"))),
+            "no network in the space is better",
+        ),
+        ("gap", "-" if gap is None else f"{100 * gap:.4f} %", "(bound - objective) / objective"),
+        ("width growth", _growth(arch), "at each downsampling, from the stem on"),
+        ("convention", _word(design.get("convention")), "how entropy and costs are counted"),
+        ("candidates", _maybe(_count, finite(design.get("candidates"))), "networks tried"),
+        ("starts", _maybe(_count, finite(design.get("starts"))), "of the relaxed solver"),
+        ("seed", _maybe(_count, finite(design.get("seed"))), ""),
+        ("seconds", _maybe("{:,.2f}".format, finite(design.get("seconds"))), "designing"),
+    ]
+    return Table(
+        "Design" if design else "Shape",
+        ("", "", ""),
+        tuple(fact for fact in known if fact[1] != "-"),
+        "lrl",
+    )
+
+
+def _growth(arch: Architecture) -> str:
+    widths = [arch.stem.width, *(stage.width for stage in arch.stages)]
+    ratios = [
+        after / before
+        for stage, (before, after) in zip(arch.stages, itertools.pairwise(widths), strict=True)
+        if stage.stride == 2
+    ]
+    return "  ".join(f"{ratio:.2f}" for ratio in ratios) or "-"
+
+
+def _whole(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _count(value: float) -> str:
+    # Budgets are floats (1.82e9); whole ones read better without a fraction.
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+
+
+def _maybe(number: Callable[[Any], str], value: Any, absent: str = "-") -> str:
+    return absent if value is None else number(value)
+
+
+def _word(value: Any) -> str:
+    return printable(value, 30) if isinstance(value, str) and value else "-"
