@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import ml_collections
@@ -60,6 +61,7 @@ class TrainConfig:
         batch_size: images per step over all devices and hosts.
         eval_batch_size: images per evaluation step over all devices and hosts.
         learning_rate: peak rate at this batch size; not rescaled.
+        final_learning_rate: where the cosine ends, and the rate of the cool-down.
         warmup_epochs, cooldown_epochs: linear start from 0, and the end at the final rate.
         momentum: of SGD with Nesterov.
         weight_decay: on kernels of conv and dense layers only.
@@ -78,6 +80,7 @@ class TrainConfig:
     batch_size: int = 2048
     eval_batch_size: int = 2048
     learning_rate: float = 0.8
+    final_learning_rate: float = 1e-5
     warmup_epochs: float = 20.0
     cooldown_epochs: float = 10.0
     momentum: float = 0.9
@@ -156,11 +159,11 @@ def override(values: ml_collections.ConfigDict, path: str, text: str) -> None:
     *parents, leaf = path.split(".")
     cls: Any = Config
     for depth, name in enumerate(parents):
-        cls = _field_types(cls, ".".join(["config", *parents[:depth]]))[1](name)
+        cls = _field_types(cls, ".".join(["config", *parents[:depth]]))(name)
         if not dataclasses.is_dataclass(cls):
             raise InvalidConfig(f"config.{path}: {name} is a single field and holds no others.")
         values = values[name]
-    kind = _field_types(cls, ".".join(["config", *parents]))[1](leaf)
+    kind = _field_types(cls, ".".join(["config", *parents]))(leaf)
     if dataclasses.is_dataclass(kind):
         raise InvalidConfig(
             f"config.{path} is a group of fields; set one of them, such as "
@@ -196,7 +199,7 @@ def _plain(value: Any) -> Any:
 def _build(cls: Any, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise InvalidConfig(f"{where} must be a group of fields, not {values!r}.")
-    names, kind_of = _field_types(cls, where)
+    kind_of = _field_types(cls, where)
     arguments = {}
     for name, value in values.items():
         kind = kind_of(name)
@@ -207,7 +210,8 @@ def _build(cls: Any, values: Any, where: str) -> Any:
     return cls(**arguments)
 
 
-def _field_types(cls: Any, where: str) -> tuple[list[str], Any]:
+def _field_types(cls: Any, where: str) -> Callable[[str], Any]:
+    """Field name -> its type; the function raises InvalidConfig on an unknown name."""
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
 
@@ -216,7 +220,7 @@ def _field_types(cls: Any, where: str) -> tuple[list[str], Any]:
             raise InvalidConfig(f"{where} has no field {name!r}; {did_you_mean(name, names)}")
         return hints[name]
 
-    return names, kind_of
+    return kind_of
 
 
 def _literal(text: str, kind: Any) -> Any:
@@ -224,7 +228,7 @@ def _literal(text: str, kind: Any) -> Any:
     options = _options(kind)
     if text in ("None", "none") and type(None) in options:
         return None
-    if any(typing.get_origin(option) is tuple for option in options):
+    if any(_is_tuple(option) for option in options):
         inside = text.strip().strip("()[]")
         return tuple(_scalar(part) for part in inside.split(",") if part.strip())
     if str in options:
@@ -246,7 +250,7 @@ def _coerce(value: Any, kind: Any, where: str) -> Any:
     for option in _options(kind):
         if option is type(None) and value is None:
             return None
-        if typing.get_origin(option) is tuple:
+        if _is_tuple(option):
             items = tuple(value) if isinstance(value, list | tuple) else (value,)
             return tuple(_coerce(v, typing.get_args(option)[0], where) for v in items)
         if isinstance(value, bool) and option is not bool:
@@ -264,7 +268,12 @@ def _options(kind: Any) -> tuple[Any, ...]:
     is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     options = typing.get_args(kind) if is_union else (kind,)
     # None last, so that a list of one None is never made of an absent value.
-    return tuple(sorted(options, key=lambda option: typing.get_origin(option) is tuple))
+    return tuple(sorted(options, key=_is_tuple))
+
+
+def _is_tuple(kind: Any) -> bool:
+    origin: Any = typing.get_origin(kind)
+    return origin is tuple
 
 
 def _describe(kind: Any) -> str:
@@ -272,7 +281,7 @@ def _describe(kind: Any) -> str:
     words[type(None)] = "None"
     parts = []
     for option in _options(kind):
-        if typing.get_origin(option) is tuple:
+        if _is_tuple(option):
             inner = _describe(typing.get_args(option)[0]).removeprefix("a ").removeprefix("an ")
             parts.append(f"a list of {inner}s, such as 3,5")
         else:

@@ -142,28 +142,23 @@ def stage_rows(
 ) -> list[Row]:
     """The rows of one stage, or of all stages at once where the numbers are arrays over stages."""
     build = BLOCK_LAYERS[block]
-    first = build(
-        BlockShape(c_in, width, inner, kernel, stride, groups, r_in, r_out, True, mode)
-    )
+    first = build(BlockShape(c_in, width, inner, kernel, stride, groups, r_in, r_out, True, mode))
     rest = build(BlockShape(width, width, inner, kernel, 1, groups, r_out, r_out, False, mode))
     return [Row("first", count, layer) for count, layer in first] + [
         Row("rest", count * (depth - 1), layer) for count, layer in rest
     ]
 
 
-def head_rows(
-    c_in: Number, final_width: int | None, classes: int, resolution: Number
-) -> list[Row]:
+def head_rows(c_in: Number, final_width: int | None, classes: int, resolution: Number) -> list[Row]:
     """The optional final 1x1 conv, global average pooling and the classifier."""
     rows = []
     if final_width is not None:
         layers = _conv("main", c_in, final_width, resolution, resolution, act="relu")
         rows = [Row("final", 1, layer) for _, layer in layers]
         c_in = final_width
-    return rows + [
-        Row("head", 1, Layer("mean", "head", c_in, c_in, resolution, 1)),
-        Row("head", 1, Layer("dense", "head", c_in, classes, 1, 1)),
-    ]
+    rows.append(Row("head", 1, Layer("mean", "head", c_in, c_in, resolution, 1)))
+    rows.append(Row("head", 1, Layer("dense", "head", c_in, classes, 1, 1)))
+    return rows
 
 
 def se_width(inner: Number, mode: Mode = "exact") -> Number:
@@ -214,13 +209,15 @@ def _k1kx(b: BlockShape) -> list[tuple[Number, Layer]]:
 
 def _mbconv(b: BlockShape, squeeze: bool = False) -> list[tuple[Number, Layer]]:
     joins = 1 - _differ(b)
+    # As released: SiLU came with the squeeze, without it ReLU stayed (tests/fixtures/mbconv_a.npz).
+    act = "silu" if squeeze else "relu"
     return [
-        *_conv("main", b.c_in, b.inner, b.r_in, b.r_in, act="silu"),
-        *_conv("main", b.inner, b.inner, b.r_in, b.r_out, b.kernel, b.stride, b.inner, act="silu"),
+        *_conv("main", b.c_in, b.inner, b.r_in, b.r_in, act=act),
+        *_conv("main", b.inner, b.inner, b.r_in, b.r_out, b.kernel, b.stride, b.inner, act=act),
         *(_squeeze(b) if squeeze else ()),
         *_conv("main", b.inner, b.width, b.r_out, b.r_out),
         (joins * _strided(b), Layer("pool", "shortcut", b.c_in, b.c_in, b.r_in, b.r_out, 2, 2)),
-        *_join(b, "silu", joins),
+        *_join(b, act, joins),
     ]
 
 

@@ -179,11 +179,11 @@ def _check_keys(what: str, data: Any, cls: type) -> dict[str, Any]:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in data:
         if key not in fields:
-            raise InvalidArchitecture(f"{what} has an unknown key {key!r}; {did_you_mean(key, fields)}")
+            raise InvalidArchitecture(
+                f"{what} has an unknown key {key!r}; {did_you_mean(key, fields)}"
+            )
     missing = [
-        name
-        for name, f in fields.items()
-        if name not in data and f.default is dataclasses.MISSING
+        name for name, f in fields.items() if name not in data and f.default is dataclasses.MISSING
     ]
     if missing:
         raise InvalidArchitecture(f"{what} lacks the key(s) {', '.join(missing)}.")
@@ -192,7 +192,9 @@ def _check_keys(what: str, data: Any, cls: type) -> dict[str, Any]:
 
 def _check_int(what: str, value: Any, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise InvalidArchitecture(f"{what} must be an integer of at least {minimum}, not {value!r}.")
+        raise InvalidArchitecture(
+            f"{what} must be an integer of at least {minimum}, not {value!r}."
+        )
 
 
 def _check_kernel(what: str, value: Any) -> None:

@@ -1,7 +1,8 @@
 """Reads and writes the structure lists of the authors' released code (TinyNAS).
 
-A structure is a list of dicts: a ``ConvKXBNRELU`` stem, ``SuperRes...`` stages, and at most one more
-``ConvKXBNRELU`` of kernel 1, the final conv. Here the list itself, as JSON or Python gives it.
+A structure is a list of dicts: a ``ConvKXBNRELU`` stem, ``SuperRes...`` stages, and at most one
+more ``ConvKXBNRELU`` of kernel 1, the final conv. Here the list itself, as JSON or Python gives
+it.
 """
 
 from typing import Any

@@ -11,7 +11,7 @@ _HOME = {
     "Design": "rounding",
     "design_network": "solve",
 }
-__all__ = list(_HOME)  # noqa: PLE0604
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,16 +1,17 @@
 """Simulated annealing on the integer lattice around the relaxed optimum, many chains at once.
 
 The relaxed solution tells what each budget is worth, so the chains climb
-``objective - 2 * sum_j lambda_j * excess_j``: an exact penalty with the relaxed multipliers, doubled.
-Chains may cross infeasible ground, where single steps on the feasible lattice get stuck; each keeps
-the best feasible point it has seen. One jitted loop serves all problems of a form.
+``objective - 2 * sum_j lambda_j * excess_j``: an exact penalty with the relaxed multipliers,
+doubled. Chains may cross infeasible ground, where single steps on the feasible lattice get stuck;
+each keeps the best feasible point it has seen. One jitted loop serves all problems of a form.
 """
 
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deepmad_jax.design.entropy import Array
 from deepmad_jax.design.lattice import Lattice, repair, structural_violation, to_point
@@ -30,7 +31,29 @@ def excess(data: Data, numbers: Numbers) -> Array:
     return jnp.maximum(jnp.stack(spent, axis=-1) - 1.0, 0.0)
 
 
-@partial(jax.jit, static_argnames=("form", "steps"))
+class Noise(NamedTuple):
+    """All random numbers of a run, drawn beforehand: the loop then compiles without a generator.
+
+    Attributes:
+        jump: standard normal where a coordinate moves, else 0, (steps, chains, 1 + 4 S), float32.
+        log_uniform: logarithms of uniform numbers, (steps, chains), float32.
+    """
+
+    jump: Array
+    log_uniform: Array
+
+
+@cache
+def draw_noise(seed: int, steps: int, chains: int, size: int) -> Noise:
+    """The noise of a seed; about two coordinates move in each step."""
+    rng = np.random.default_rng(seed)
+    moved = rng.random((steps, chains, size), dtype=np.float32) < 2.0 / size
+    jump = rng.standard_normal((steps, chains, size), dtype=np.float32) * moved
+    # 1 - random() lies in (0, 1], whose logarithm is finite.
+    return Noise(jump, np.log1p(-rng.random((steps, chains), dtype=np.float32)))
+
+
+@partial(jax.jit, static_argnames=("form",))
 def anneal(
     form: Form,
     data: Data,
@@ -39,22 +62,18 @@ def anneal(
     prices: Array,
     scale: Array,
     temperatures: Array,
-    key: Array,
-    *,
-    steps: int,
+    noise: Noise,
 ) -> Chains:
-    """The best feasible points of ``len(temperatures)`` chains of ``steps`` steps each.
+    """The best feasible point each chain has seen.
 
     Args:
         form, data, lattice: the problem.
-        start: coordinates at which chains begin, (1 + 4 S,) or (chains, 1 + 4 S).
+        start: coordinates at which chains begin, (chains, 1 + 4 S).
         prices: nats that a full budget of macs, params, rho is worth, (3,).
         scale: typical size of a step in each coordinate, (1 + 4 S,).
-        temperatures: nats at the start of each chain; they end at a hundredth.
-        key: of the random numbers.
-        steps: static.
+        temperatures: nats at the start of each chain, (chains,); they end at a hundredth.
+        noise: see `draw_noise`; its length is the number of steps.
     """
-    chains, size = temperatures.shape[0], start.shape[-1]
     # A point out of structure has no meaning as a network; no temperature should accept many.
     structure_price = jnp.maximum(prices.sum(), 1.0)
 
@@ -67,22 +86,23 @@ def anneal(
         feasible = (over.sum(-1) <= 0) & (broken <= 0)
         return value, jnp.where(feasible, numbers.objective, -jnp.inf)
 
-    def step(carry, i):  # type: ignore[no-untyped-def]
+    def step(carry, inputs):  # type: ignore[no-untyped-def]
         u, value, best, best_value = carry
-        keys = jax.random.split(jax.random.fold_in(key, i), 3)
-        moved = jax.random.bernoulli(keys[0], 2.0 / size, (chains, size))
-        jump = jnp.rint(jax.random.normal(keys[1], (chains, size)) * scale) * moved
-        candidate = repair(lattice, u + jump)
+        jump, log_uniform, cooling = inputs
+        candidate = repair(lattice, u + jnp.rint(jump * scale))
         new_value, feasible_value = merit(candidate)
-        temperature = temperatures * 0.01 ** (i / steps)
-        accept = jnp.log(jax.random.uniform(keys[2], (chains,))) * temperature < new_value - value
+        accept = log_uniform * temperatures * cooling < new_value - value
         u = jnp.where(accept[:, None], candidate, u)
         value = jnp.where(accept, new_value, value)
         better = feasible_value > best_value
         best = jnp.where(better[:, None], candidate, best)
         return (u, value, best, jnp.where(better, feasible_value, best_value)), None
 
-    u = repair(lattice, jnp.broadcast_to(start, (chains, size)))
-    value, feasible_value = merit(u)
-    carry, _ = jax.lax.scan(step, (u, value, u, feasible_value), jnp.arange(steps))
+    steps = noise.jump.shape[0]
+    u = repair(lattice, start)
+    # The start is not evaluated apart, which would compile the program twice: no move improves on
+    # minus infinity, so the first step is taken whatever it is.
+    worst = jnp.full(u.shape[0], -jnp.inf)
+    cooling = 0.01 ** (jnp.arange(steps) / steps)
+    carry, _ = jax.lax.scan(step, (u, worst, u, worst), (*noise, cooling))
     return Chains(best=carry[2], objective=carry[3])

@@ -1,8 +1,8 @@
 """Entropy per level, effectiveness and depth penalty: paper Eq. 1-4.
 
-Letters of the paper: H_m `entropy_per_level`, rho `effectiveness`, Q `depth_penalty`, L_i depth of a
-stage in blocks, w_j fan-in of a main-path conv (`arch.cost.fan_in`). Logarithms are natural; results
-are in nats. Arrays may be NumPy or JAX; the last axis runs over stages or levels.
+Letters of the paper: H_m `entropy_per_level`, rho `effectiveness`, Q `depth_penalty`, L_i depth of
+a stage in blocks, w_j fan-in of a main-path conv (`arch.cost.fan_in`). Logarithms are natural;
+results are in nats. Arrays may be NumPy or JAX; the last axis runs over stages or levels.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepmad_jax.arch.cost import fan_in
-from deepmad_jax.arch.layers import Row, layer_table
+from deepmad_jax.arch.layers import Layer, Row, layer_table
 from deepmad_jax.arch.spec import Architecture
 
 Array = Any  # numpy.ndarray or jax.Array
@@ -62,7 +62,7 @@ def effectiveness(num_layers: Array, sum_log_width: Array) -> Array:
     Args:
         num_layers: main-path conv layers N, real or integer.
         sum_log_width: sum of log(c_in k^2 / groups) over them, nats, same shape.
-    Source: paper Eq. 2-3; wbar is the geometric mean. TinyNAS takes the maximum over level prefixes.
+    Source: paper Eq. 2-3; wbar is the geometric mean. TinyNAS takes the maximum over prefixes.
 
     >>> round(float(effectiveness(2, 2 * np.log(8.0))), 6)
     0.25
@@ -95,39 +95,34 @@ def tinynas_depth_penalty(depth: Array, skip_first_two: bool) -> Array:
 
 
 def levels_of(arch: Architecture) -> list[dict[str, float]]:
-    """Resolution, width, layers N, sum of log fan-ins S and entropy at the end of each level.
+    """Resolution, width, layers N, sum of log fan-ins S, entropy and rho at each level's end.
 
     For any architecture; `program.evaluate` computes the same for many candidates at once.
     """
+    by_section: dict[str, list[Row]] = {}
+    for row in layer_table(arch):
+        by_section.setdefault(row.section.split(".")[0], []).append(row)
     levels: list[dict[str, float]] = []
-    layers, sum_log = 0.0, 0.0
-    resolution: int
-    width: int
-    table = layer_table(arch)
-    strided = {f"stage{i}" for i, stage in enumerate(arch.stages, 1) if stage.stride == 2}
-    section = "stem"
-    for row in table:
-        head = row.section.split(".")[0]
-        if head != section and head in strided:
-            levels.append(_level(resolution, width, layers, sum_log))
-        section = head
-        if row.layer.branch != "main":
-            continue
-        if row.layer.kind == "conv":
-            n, s = main_path([row])
-            layers, sum_log = layers + n, sum_log + float(s)
-        resolution, width = row.layer.r_out, row.layer.c_out
-    levels.append(_level(resolution, width, layers, sum_log))
-    return levels
+    convs = [row for row in by_section["stem"] if row.layer.kind == "conv"]
+    layers, sum_log = main_path(convs)
+    for i, stage in enumerate(arch.stages, 1):
+        if stage.stride == 2:
+            levels.append(_level(convs[-1].layer, layers, sum_log))
+        rows = by_section[f"stage{i}"] + (
+            by_section.get("final", []) if i == len(arch.stages) else []
+        )
+        convs = [row for row in rows if row.layer.kind == "conv" and row.layer.branch == "main"]
+        more_layers, more_log = main_path(convs)
+        layers, sum_log = layers + more_layers, sum_log + more_log
+    return [*levels, _level(convs[-1].layer, layers, sum_log)]
 
 
-def _level(resolution: int, width: int, layers: float, sum_log: float) -> dict[str, float]:
-    entropy = float(np.log(float(resolution) ** 2 * width) * sum_log)
+def _level(last: Layer, layers: float, sum_log: float) -> dict[str, float]:
     return {
-        "resolution": resolution,
-        "width": width,
+        "resolution": last.r_out,
+        "width": last.c_out,
         "layers": layers,
-        "sum_log_width": sum_log,
-        "entropy": entropy,
+        "sum_log_width": float(sum_log),
+        "entropy": float(entropy_per_level(last.r_out, last.c_out, sum_log)),
         "rho": float(effectiveness(layers, sum_log)),
     }

@@ -1,8 +1,8 @@
 """The integer points of a problem, as coordinates that a search can step on.
 
-A coordinate vector u, shape (..., 1 + 4 S), holds whole numbers as float64: stem width / m, then per
-stage width / m, inner / m, index of the kernel and depth, with m = ``multiple_of``. Where inner /
-width is fixed, the inner coordinate is unused and inner is derived.
+A coordinate vector u, shape (..., 1 + 4 S), holds whole numbers as float64: stem width / m, then
+per stage width / m, inner / m, index of the kernel and depth, with m = ``multiple_of``. Where
+inner / width is fixed, the inner coordinate is unused and inner is derived.
 
 Functions work on NumPy and on traced JAX arrays alike.
 """
@@ -59,15 +59,14 @@ def lattice_of(problem: Problem) -> Lattice:
         np.full(stages, len(kernels) - 1),
         problem.per_stage("max_depth"),
     )
-    as_float = lambda value: np.asarray(value, dtype=np.float64)  # noqa: E731
     return Lattice(
-        low=as_float(np.concatenate(low)),
-        high=as_float(np.concatenate(high)),
-        multiple=as_float(m),
-        kernels=as_float(kernels),
-        ratio_low=as_float(problem.inner_ratio[0]),
-        ratio_high=as_float(problem.inner_ratio[-1]),
-        fixed_ratio=as_float(problem.fixed_ratio),
+        low=np.concatenate(low).astype(np.float64),
+        high=np.concatenate(high).astype(np.float64),
+        multiple=np.float64(m),
+        kernels=np.array(kernels, dtype=np.float64),
+        ratio_low=np.float64(problem.inner_ratio[0]),
+        ratio_high=np.float64(problem.inner_ratio[-1]),
+        fixed_ratio=np.float64(problem.fixed_ratio),
     )
 
 

@@ -109,22 +109,6 @@ class Problem:
         values: tuple[int, ...] = getattr(self, field)
         return values if len(values) == self.num_stages else values * self.num_stages
 
-    def inner_bounds(self, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Least and greatest inner width on the lattice for given widths, same shape.
-
-        Empty where the first exceeds the second: then no inner width suits.
-        """
-        low, high = self.inner_ratio[0], self.inner_ratio[-1]
-        if self.fixed_ratio:
-            # Any ratio: the product must be whole, not a multiple.
-            inner = np.rint(width * low)
-            whole = np.abs(width * low - inner) < 1e-6
-            return np.where(whole & (inner >= 1), inner, 1.0), np.where(whole, inner, 0.0)
-        m = self.multiple_of
-        # The slack keeps 0.1 * 1120 from rounding up past 112.
-        least = np.maximum(np.ceil(width * low / m - 1e-9), 1.0) * m
-        return least, np.floor(width * high / m + 1e-9) * m
-
     def architecture(self, name: str, point: "object") -> Architecture:
         """The architecture at an integer point (see `program.Point`)."""
         stem, width, inner, kernel, depth = (
@@ -176,8 +160,8 @@ def _check_problem(p: Problem) -> None:
     if p.alpha and len(p.alpha) != len(p.level_ends):
         raise InvalidConfig(
             f"design.alpha has {len(p.alpha)} weights, but these strides make "
-            f"{len(p.level_ends)} levels (the stem's, and one for each stage of stride 2): give one "
-            "weight a level, or none for 1 everywhere and 8 on the last."
+            f"{len(p.level_ends)} levels (the stem's, and one for each stage of stride 2): give "
+            "one weight a level, or none for 1 everywhere and 8 on the last."
         )
     if any(not math.isfinite(a) or a < 0 for a in p.alpha) or not 0 <= p.beta < math.inf:
         raise InvalidConfig(
@@ -202,7 +186,9 @@ def _check_bounds(p: Problem, kind: str) -> None:
                 f"design.{name} is {values}, but must be one positive integer, or one for each of "
                 f"the {p.num_stages} stages."
             )
-    for i, (a, b) in enumerate(zip(p.per_stage(f"min_{kind}"), p.per_stage(f"max_{kind}"))):
+    for i, (a, b) in enumerate(
+        zip(p.per_stage(f"min_{kind}"), p.per_stage(f"max_{kind}"), strict=True)
+    ):
         if a > b:
             raise InvalidConfig(
                 f"design.min_{kind} {a} is above design.max_{kind} {b} in stage {i + 1}: lower the "
@@ -214,7 +200,10 @@ def _check_lattice(p: Problem) -> None:
     m = p.multiple_of
     for name, low, high in (
         ("stem_width", p.stem_width[0], p.stem_width[-1]),
-        *(("width", a, b) for a, b in zip(p.per_stage("min_width"), p.per_stage("max_width"))),
+        *(
+            ("width", a, b)
+            for a, b in zip(p.per_stage("min_width"), p.per_stage("max_width"), strict=True)
+        ),
     ):
         if high // m * m < low:
             raise InvalidConfig(

@@ -9,12 +9,13 @@ compilation serves them all.
 """
 
 import dataclasses
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
 from deepmad_jax.arch import cost
-from deepmad_jax.arch.layers import Mode, head_rows, stage_rows, stem_rows
+from deepmad_jax.arch.layers import Mode, Row, head_rows, stage_rows, stem_rows
 from deepmad_jax.arch.spec import MBCONV_BLOCKS, Architecture
 from deepmad_jax.design.entropy import (
     Array,
@@ -206,12 +207,15 @@ COUNTING = {
 """Convention -> the functions of rows that count params and MACs."""
 
 
-def _at_level_ends(form, stages, stem, head, xp):  # type: ignore[no-untyped-def]
+def _at_level_ends(
+    form: Form, stages: list[Row], stem: list[Row], head: list[Row], xp: ModuleType
+) -> tuple[Array, Array]:
     """Layers N and sum of log fan-ins S up to each level's end, shape (..., levels)."""
     sums = []
     for stem_part, stage_part, head_part in zip(
-        main_path(stem, xp), main_path(stages, xp), main_path(head, xp)
+        main_path(stem, xp), main_path(stages, xp), main_path(head, xp), strict=True
     ):
+        # The stem counts one layer of a fixed fan-in, so its part is a scalar for any batch.
         running = stem_part + xp.cumsum(stage_part, axis=-1)
         parts = [
             running[..., end - 1] if end else stem_part + 0.0 * running[..., 0]
@@ -219,10 +223,10 @@ def _at_level_ends(form, stages, stem, head, xp):  # type: ignore[no-untyped-def
         ]
         parts[-1] = parts[-1] + head_part
         sums.append(xp.stack(parts, axis=-1))
-    return sums
+    return sums[0], sums[1]
 
 
-def _level_widths(form: Form, data: Data, point: Point, xp) -> Array:  # type: ignore[no-untyped-def]
+def _level_widths(form: Form, data: Data, point: Point, xp: ModuleType) -> Array:
     widths = [point.width[..., end - 1] if end else point.stem for end in form.level_ends]
     if form.has_final:
         widths[-1] = 0.0 * widths[-1] + data.final_width

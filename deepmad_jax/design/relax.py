@@ -10,11 +10,10 @@ The augmented Lagrangian of inequality constraints (Rockafellar 1973):
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deepmad_jax.design.entropy import Array
+from deepmad_jax.design.entropy import Array, namespace
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Data, Form, Numbers, Point, evaluate
 
@@ -32,39 +31,37 @@ class Box(NamedTuple):
 
 def box_of(problem: Problem) -> Box:
     """The box of a problem's relaxation, NumPy float64."""
-    stages = problem.num_stages
-    m = problem.multiple_of
-
-    def on_lattice(low, high):  # type: ignore[no-untyped-def]
-        return -(-np.asarray(low) // m) * m, np.asarray(high) // m * m
-
-    stem = on_lattice(problem.stem_width[0], problem.stem_width[-1])
-    width = on_lattice(problem.per_stage("min_width"), problem.per_stage("max_width"))
-    bounds = []
-    for side, pick in ((0, min), (1, max)):
-        bounds.append(
-            np.concatenate(
-                [
-                    [stem[side]],
-                    width[side],
-                    np.full(stages, problem.inner_ratio[-side]),
-                    np.full(stages, pick(problem.kernels)),
-                    problem.per_stage("min_depth" if side == 0 else "max_depth"),
-                ]
-            )
-        )
+    stages, m = problem.num_stages, problem.multiple_of
+    widths = [problem.per_stage("min_width"), problem.per_stage("max_width")]
+    low = np.concatenate(
+        [
+            [-(-problem.stem_width[0] // m) * m],
+            -(-np.array(widths[0]) // m) * m,
+            np.full(stages, problem.inner_ratio[0]),
+            np.full(stages, min(problem.kernels)),
+            problem.per_stage("min_depth"),
+        ]
+    )
+    high = np.concatenate(
+        [
+            [problem.stem_width[-1] // m * m],
+            np.array(widths[1]) // m * m,
+            np.full(stages, problem.inner_ratio[-1]),
+            np.full(stages, max(problem.kernels)),
+            problem.per_stage("max_depth"),
+        ]
+    )
     least_inner = 1 if problem.fixed_ratio else m
-    low, high = np.log(np.array(bounds, dtype=np.float64))
-    return Box(low, high, np.float64(np.log(least_inner)))
+    return Box(np.log(low), np.log(high), np.float64(np.log(least_inner)))
 
 
 def to_point(x: Array) -> Point:
     """Widths, inner widths, kernels and depths of log variables x, shape (..., 1 + 4 S)."""
+    exp = namespace(x).exp
     stages = (x.shape[-1] - 1) // 4
     log_width, log_ratio, log_kernel, log_depth = (
         x[..., 1 + i * stages : 1 + (i + 1) * stages] for i in range(4)
     )
-    exp = jnp.exp
     return Point(
         stem=exp(x[..., 0]),
         width=exp(log_width),
@@ -143,12 +140,10 @@ def default_start(problem: Problem, box: Box) -> np.ndarray:
 def random_starts(problem: Problem, box: Box, count: int) -> np.ndarray:
     """The default start and ``count - 1`` random ones around it, shape (count, 1 + 4 S)."""
     base = default_start(problem, box)
+    stages = problem.num_stages
     rng = np.random.default_rng(problem.seed)
-    noise = rng.normal(scale=0.7, size=(count, base.size))
+    noise = rng.normal(scale=0.5, size=(count, base.size))
+    # One factor for all depths: unequal ones start at a penalty that swamps everything.
+    noise[:, 1 + 3 * stages :] = noise[:, 1 + 3 * stages : 2 + 3 * stages]
     noise[0] = 0.0
     return np.clip(base + noise, box.low, box.high)
-
-
-def jit_device() -> jax.Device:
-    """Where designs are solved: the CPU, in float64, whatever else is there."""
-    return jax.local_devices(backend="cpu")[0]

@@ -1,0 +1,128 @@
+"""Whether a problem can be met at all, and what the nearest reachable value is.
+
+Costs grow with every variable, so the smallest network tells the floor of params and MACs; rho
+falls with width and grows with depth, so the shallowest, widest network tells its floor. Where each
+budget alone can be met but no network meets all, the integer search says how close it came.
+"""
+
+import numpy as np
+
+from deepmad_jax.design.lattice import Lattice, inner_bounds, lattice_of, repair, to_point
+from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.program import Numbers, data_of, evaluate, form_of
+from deepmad_jax.design.relax import BUDGETS, Box
+from deepmad_jax.design.relax import to_point as point_of_logs
+from deepmad_jax.errors import InfeasibleProblem
+
+_ADVICE = {
+    "macs": "Raise macs, lower the minimum width or depth, lower the resolution, or drop a stage.",
+    "params": "Raise params, lower the minimum width or depth, or drop a stage.",
+    "rho": "Raise rho, lower the minimum depth, or raise the maximum width.",
+}
+_UNITS = {"macs": "MACs", "params": "parameters", "rho": "rho"}
+
+
+def check_floors(problem: Problem) -> None:
+    """Raises `InfeasibleProblem` where a budget lies below what the space can reach by itself."""
+    form, data, lattice = form_of(problem), data_of(problem), lattice_of(problem)
+    smallest = evaluate(form, data, to_point(lattice, smallest_network(lattice, problem)))
+    widest = evaluate(form, data, to_point(lattice, widest_network(lattice, problem)))
+    for name, floor in (
+        ("macs", smallest.macs),
+        ("params", smallest.params),
+        ("rho", min(smallest.rho, widest.rho)),
+    ):
+        budget = getattr(problem, name)
+        if floor > budget:
+            which = "widest, shallowest" if name == "rho" else "smallest"
+            raise InfeasibleProblem(
+                f"No network in this space fits {_show(name, budget)}: the {which} needs "
+                f"{_show(name, float(floor))}. {_ADVICE[name]}"
+            )
+
+
+def explain_conflict(problem: Problem, closest: Numbers) -> InfeasibleProblem:
+    """The error for budgets that can be met one by one, but not together as far as was found.
+
+    Args:
+        closest: numbers of the network that came nearest to meeting all.
+    """
+    misses = [
+        (name, getattr(problem, name), float(getattr(closest, name)))
+        for name in BUDGETS
+        if getattr(closest, name) > getattr(problem, name)
+    ]
+    met = [name for name in BUDGETS if name not in {m[0] for m in misses}]
+    met = [
+        _show(name, getattr(problem, name)) for name in met if np.isfinite(getattr(problem, name))
+    ]
+    missed = " and ".join(
+        f"{_show(name, budget)} (it has {_show(name, value)})" for name, budget, value in misses
+    )
+    return InfeasibleProblem(
+        "No network was found that meets all budgets at once: the closest misses "
+        f"{missed}{' while it meets ' + ' and '.join(met) if met else ''}. "
+        + " ".join(_ADVICE[name] for name, _, _ in misses)
+    )
+
+
+def smallest_network(lattice: Lattice, problem: Problem) -> np.ndarray:
+    """Coordinates of the cheapest network, shape (1 + 4 S,).
+
+    Raises:
+        InfeasibleProblem: some stage has no width with an inner width on the lattice.
+    """
+    u = np.array(lattice.low)
+    below = u[0]
+    for i in range(1, 1 + problem.num_stages):
+        start = max(below, u[i]) if problem.monotone else u[i]
+        widths = np.arange(start, lattice.high[i] + 1)
+        least, most = inner_bounds(lattice, widths * lattice.multiple)
+        usable = widths[least <= most]
+        if not usable.size:
+            raise InfeasibleProblem(
+                f"Stage {i} has no width between {start * lattice.multiple:.0f} and "
+                f"{lattice.high[i] * lattice.multiple:.0f} with an inner width on the lattice: "
+                f"inner / width must lie in inner_ratio {problem.inner_ratio}, and both must be "
+                f"multiples of {problem.multiple_of}. Widen inner_ratio, raise max_width, lower "
+                "multiple_of"
+                + (", or set monotone to False." if problem.monotone and i > 1 else ".")
+            )
+        u[i] = below = usable[0]
+    return np.asarray(repair(lattice, u))
+
+
+def widest_network(lattice: Lattice, problem: Problem) -> np.ndarray:
+    """Coordinates of the shallowest network with the widest layers, shape (1 + 4 S,)."""
+    u = np.array(lattice.high)
+    stages = problem.num_stages
+    u[1 + 3 * stages :] = lattice.low[1 + 3 * stages :]
+    if problem.monotone:  # no stage may be wider than a later one can be
+        widths = u[: 1 + stages]
+        u[: 1 + stages] = np.minimum.accumulate(widths[::-1])[::-1]
+    return np.asarray(repair(lattice, u))
+
+
+def shrink_to_budgets(problem: Problem, box: Box, x: np.ndarray) -> np.ndarray:
+    """The point on the segment from the box's low corner to x that just meets the budgets.
+
+    Starts far outside the budgets would let the penalty terms swamp the objective.
+    """
+    form, data = form_of(problem), data_of(problem)
+
+    def excess(t: float) -> float:
+        point = point_of_logs(box.low + t * (x - box.low))
+        numbers = evaluate(form, data, point, mode="smooth")
+        return max(numbers.macs / data.macs, numbers.params / data.params) - 1.0
+
+    low, high = 0.0, 1.0
+    if excess(1.0) <= 0:
+        return x
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if excess(middle) > 0 else (middle, high)
+    return np.asarray(box.low + low * (x - box.low))
+
+
+def _show(name: str, value: float) -> str:
+    return f"rho {value:.4g}" if name == "rho" else f"{value:,.0f} {_UNITS[name]}"

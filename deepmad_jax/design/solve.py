@@ -1,0 +1,148 @@
+"""The relaxed program, solved: outer loop of the augmented Lagrangian, starts, stopping rule.
+
+`solve_relaxed` is the arrow Problem -> Solution; `design_network` goes on to an integer design. All
+of it runs on the CPU in float64, compiled once for each form of problem.
+"""
+
+import dataclasses
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deepmad_jax.design import feasible
+from deepmad_jax.design.entropy import Array
+from deepmad_jax.design.inner import minimise
+from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.program import Data, Form, Point, data_of, form_of
+from deepmad_jax.design.relax import (
+    BUDGETS,
+    Box,
+    augmented_lagrangian,
+    box_of,
+    constraints,
+    freeze,
+    random_starts,
+    relaxed_numbers,
+    to_point,
+    updated_multipliers,
+)
+from deepmad_jax.design.rounding import Design, round_solution
+
+OUTER_ITERATIONS = 10
+FIRST_PENALTY, PENALTY_GROWTH = 10.0, 3.0
+# A solved relaxation on the named problems ends at 1e-14; beyond this it counts as unsolved.
+MAX_VIOLATION = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """The relaxed optimum.
+
+    Attributes:
+        x: log variables (see `relax`), shape (1 + 4 S,).
+        point: the same as widths, inner widths, kernels and depths.
+        objective: relaxed, nats.
+        prices: nats that the whole of each budget is worth at the margin, by name.
+        violation: greatest excess over a constraint, relative.
+        converged: whether ``violation`` is negligible. Where it is not, the point still serves as a
+            start for the integer search, which checks feasibility exactly.
+        convergence: relaxed objective, violation and LBFGS iterations per outer iteration.
+        starts: how many starts were tried.
+    """
+
+    x: np.ndarray
+    point: Point
+    objective: float
+    prices: dict[str, float]
+    violation: float
+    converged: bool
+    convergence: dict[str, list[float]]
+    starts: int
+
+
+def design_network(problem: Problem, name: str = "design", starts: int = 3) -> Design:
+    """The integer network of greatest objective found within the budgets.
+
+    Deterministic: the same problem gives the same bits.
+
+    Args:
+        problem: the space, weights and budgets.
+        name: of the resulting architecture.
+        starts: of the relaxed solve.
+    Raises:
+        InfeasibleProblem: no network in the space meets the budgets; the message names the
+            constraint and the best value that can be reached.
+    """
+    began = time.perf_counter()
+    feasible.check_floors(problem)
+    solution = solve_relaxed(problem, starts)
+    design = round_solution(problem, solution, name)
+    return dataclasses.replace(design, seconds=time.perf_counter() - began)
+
+
+def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
+    """The best of ``starts`` local maxima of the relaxed program.
+
+    The first start is fixed and usually suffices; the others are drawn by ``problem.seed``.
+    """
+    form, data, box = form_of(problem), data_of(problem), box_of(problem)
+    points = np.stack(
+        [feasible.shrink_to_budgets(problem, box, x) for x in random_starts(problem, box, starts)]
+    )
+    with jax.enable_x64(True):
+        results = _solve_starts(form, data, box, points)
+        x, objective, violation, multipliers, scale, history = jax.tree.map(np.asarray, results)
+        solved = violation <= MAX_VIOLATION
+        # The best solved start; where none is solved, the one that is least violated.
+        best = int(
+            np.where(solved, objective, -np.inf).argmax() if solved.any() else violation.argmin()
+        )
+        point = Point(*(np.asarray(part) for part in to_point(jnp.asarray(x[best]))))
+    return Solution(
+        x=x[best],
+        point=point,
+        objective=float(objective[best]),
+        prices={name: float(multipliers[best, i] * scale[best]) for i, name in enumerate(BUDGETS)},
+        violation=float(violation[best]),
+        converged=bool(solved[best]),
+        convergence={
+            name: [float(v) for v in values[best]]
+            for name, values in zip(("objective", "violation", "iterations"), history, strict=True)
+        },
+        starts=starts,
+    )
+
+
+@partial(jax.jit, static_argnames=("form",))
+def _solve_starts(form: Form, data: Data, box: Box, starts: Array):  # type: ignore[no-untyped-def]
+    # In turn, not batched: a batch of line searches runs every branch for every start.
+    return jax.lax.map(lambda start: _solve_one(form, data, box, start), starts)
+
+
+def _solve_one(form: Form, data: Data, box: Box, start: Array):  # type: ignore[no-untyped-def]
+    start = freeze(box, start)
+    numbers = relaxed_numbers(form, data, start)
+    scale = jnp.maximum(jnp.abs(numbers.entropy), 1.0)
+    size = constraints(form, data, box, start, numbers).shape[0]
+
+    def outer(carry, _):  # type: ignore[no-untyped-def]
+        x, multipliers, penalty = carry
+        lagrangian = partial(augmented_lagrangian, form, data, box, scale, multipliers, penalty)
+        x, _, iterations = minimise(lagrangian, x, max_iterations=200, tolerance=1e-9)
+        x = freeze(box, x)
+        numbers = relaxed_numbers(form, data, x)
+        g = constraints(form, data, box, x, numbers)
+        multipliers = updated_multipliers(multipliers, penalty, g)
+        record = (numbers.objective, jnp.maximum(g.max(), 0.0), iterations)
+        return (x, multipliers, penalty * PENALTY_GROWTH), record
+
+    first = (start, jnp.zeros(size), jnp.asarray(FIRST_PENALTY))
+    (x, multipliers, _), history = jax.lax.scan(outer, first, length=OUTER_ITERATIONS)
+    # A run that diverged reads as unsolved, not as NaN.
+    objective = jnp.where(jnp.isfinite(history[0][-1]), history[0][-1], -jnp.inf)
+    violation = jnp.where(jnp.isfinite(history[1][-1]), history[1][-1], jnp.inf)
+    x = jnp.where(jnp.isfinite(x), x, start)
+    return x, objective, violation, multipliers[: len(BUDGETS)], scale, history

@@ -1,0 +1,266 @@
+"""The command line: flags, start-up, and one dispatch over the jobs of a config.
+
+    python -m deepmad_jax.main --config configs/r18.py --workdir runs/r18
+    python -m deepmad_jax.main --config configs/r18.py --config.jobs=design --config.design.rho=0.4
+
+Each job reads what the ones before left in the workdir, so any of them can be run alone. A mistake
+of the user's ends with one message on stderr and exit status 2; what was already computed stays.
+"""
+
+import argparse
+import json
+import os
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import ml_collections
+
+from deepmad_jax import config as config_module
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.config import JOBS, Config
+from deepmad_jax.errors import InvalidConfig, MissingData, UserError
+
+_HELP = f"""\
+Design a convolutional network to a budget and train it.
+
+usage: python -m deepmad_jax.main --config FILE[:VARIANT] [--workdir DIR] [--config.FIELD=VALUE ...]
+
+  --config FILE         a config file, such as configs/digits.py or configs/r18.py; some take a
+                        variant, such as configs/r18.py:quick
+  --workdir DIR         where the run reads and leaves its files (default: runs/NAME)
+  --config.FIELD=VALUE  sets any field of the config; lists are comma-separated
+
+jobs (--config.jobs=design,train,evaluate): {", ".join(JOBS)}
+
+examples
+  python -m deepmad_jax.main --config configs/digits.py
+  python -m deepmad_jax.main --config configs/r18.py --config.jobs=design \\
+      --config.design.macs=2.5e9 --config.design.params=14e6 --config.design.kernels=3,5
+
+fields and defaults
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the jobs of a command line (default ``sys.argv``); returns the exit status."""
+    argv = list(sys.argv if argv is None else argv)
+    if any(arg in ("--help", "-h", "-help", "--helpfull") for arg in argv[1:]):
+        print(_HELP + _field_list())
+        return 0
+    try:
+        config, workdir = parse(argv)
+        run(config, workdir)
+    except UserError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was already saved in the workdir stays.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(argv: list[str]) -> tuple[Config, Path]:
+    """The config and workdir a command line asks for.
+
+    Raises:
+        InvalidConfig: a flag, file, field or value that does not exist or has a wrong type.
+    """
+    overrides, rest = _split_overrides(argv)
+    parser = _Parser(prog="deepmad_jax", add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    parser.add_argument("--workdir")
+    given = parser.parse_args(rest[1:])
+    if given.config is None:
+        raise InvalidConfig(
+            "No config was given: add --config FILE, such as --config configs/digits.py. See "
+            "--help."
+        )
+    values = _load(given.config)
+    for path, text in overrides:
+        config_module.override(values, path, text)
+    config = config_module.to_config(values)
+    return config, Path(given.workdir or f"runs/{config.name}")
+
+
+def run(config: Config, workdir: Path) -> None:
+    """Runs ``config.jobs`` in order; each leaves its files in ``workdir``."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    _enable_compilation_cache()
+    _write(workdir / "config.json", json.dumps(_finite(config_module.to_dict(config)), indent=1))
+    for job in config.jobs:
+        DISPATCH[job](config, workdir)
+
+
+def design(config: Config, workdir: Path) -> None:
+    """Solves the design program; writes ``architecture.json`` and ``design.json``."""
+    from deepmad_jax import report
+    from deepmad_jax.design.solve import design_network
+
+    print(f"Designing {config.name} ...", flush=True)
+    result = design_network(config.design, config.name)
+    _refuse_to_orphan_checkpoints(workdir, result.architecture)
+    numbers = result.to_dict()
+    _write(workdir / "architecture.json", result.architecture.to_json())
+    _write(workdir / "design.json", json.dumps(numbers, indent=1))
+    print(report.design_table(result.architecture, numbers))
+    report.write(workdir)
+    print(f"Saved {workdir / 'architecture.json'}, design.json and report.html.", flush=True)
+
+
+def train(config: Config, workdir: Path) -> None:
+    """Trains the workdir's architecture on ``config.data``; writes metrics and checkpoints."""
+    from deepmad_jax import report
+    from deepmad_jax.tasks import classify
+
+    classify.train(config, architecture_of(config, workdir), workdir)
+    report.write(workdir)
+
+
+def evaluate(config: Config, workdir: Path) -> None:
+    """Evaluates the latest checkpoint on every image of the evaluation split."""
+    from deepmad_jax import report
+    from deepmad_jax.tasks import classify
+
+    result = classify.evaluate(config, architecture_of(config, workdir), workdir)
+    report.write(workdir)
+    print(
+        f"top-1 {result['top1']:.2%}, top-5 {result['top5']:.2%} on {result['images']:,} images "
+        f"after {result['step']:,} steps. Report: {workdir / 'report.html'}"
+    )
+
+
+def describe(config: Config, workdir: Path) -> None:
+    """Prints the table of an architecture, with its design's numbers where they are there."""
+    from deepmad_jax import report
+
+    found = workdir / "design.json"
+    use_design = config.architecture is None and found.exists()
+    numbers = json.loads(found.read_text()) if use_design else None
+    print(report.design_table(architecture_of(config, workdir), numbers))
+
+
+DISPATCH: dict[str, Callable[[Config, Path], None]] = {
+    "design": design,
+    "train": train,
+    "evaluate": evaluate,
+    "describe": describe,
+}
+
+
+def architecture_of(config: Config, workdir: Path) -> Architecture:
+    """The architecture that train, evaluate and describe work on.
+
+    Raises:
+        MissingData: none is named and the workdir holds none.
+    """
+    path = Path(config.architecture) if config.architecture else workdir / "architecture.json"
+    if not path.exists():
+        raise MissingData(
+            f"There is no architecture at {path}. Run the design job first "
+            f"(--config.jobs=design,train with the same workdir), or name a file with "
+            "--config.architecture."
+        )
+    return Architecture.load(path)
+
+
+def _refuse_to_orphan_checkpoints(workdir: Path, architecture: Architecture) -> None:
+    """A new design in place of the one that checkpoints belong to would make them useless."""
+    path = workdir / "architecture.json"
+    checkpoints = workdir / "checkpoints"
+    if not (path.exists() and checkpoints.exists() and any(checkpoints.iterdir())):
+        return
+    if Architecture.load(path) != architecture:
+        raise UserError(
+            f"{workdir} holds checkpoints of another architecture than this design gives. Choose "
+            "another --workdir, or move the old run away. Nothing was overwritten."
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidConfig(f"On the command line: {message}. See --help.")
+
+
+def _load(config: str) -> ml_collections.ConfigDict:
+    """What ``get_config`` of a config file returns; ``FILE:VARIANT`` hands it the variant."""
+    # ml_collections' own loader relies on a call that newer Pythons drop.
+    file, _, variant = config.partition(":")
+    if not Path(file).is_file():
+        raise InvalidConfig(f"There is no config file {file}; the project's own are in configs/.")
+    try:
+        get_config = runpy.run_path(file)["get_config"]
+        return get_config(variant) if variant else get_config()
+    except KeyError as error:
+        raise InvalidConfig(f"{file} defines no function get_config().") from error
+    except AttributeError as error:
+        # ConfigDict is locked; the last line of its message names the nearest field.
+        raise InvalidConfig(f"In {file}: {str(error).splitlines()[-1]}") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidConfig(f"{file} cannot give variant {variant!r}: {error}") from error
+
+
+def _split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """``--config.a.b=v`` and ``--config.a.b v`` taken out of a command line, and the rest of it."""
+    overrides, rest = [], argv[:1]
+    items = iter(argv[1:])
+    for item in items:
+        flag = item.lstrip("-")
+        if not (item.startswith("-") and flag.startswith("config.")):
+            rest.append(item)
+            continue
+        path, equals, text = flag.removeprefix("config.").partition("=")
+        if not equals:
+            following = next(items, None)
+            if following is None:
+                raise InvalidConfig(f"--config.{path} needs a value: --config.{path}=VALUE.")
+            text = following
+        overrides.append((path, text))
+    return overrides, rest
+
+
+def _enable_compilation_cache() -> None:
+    """Keeps compiled programs between processes: a design then starts in a second or two."""
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "deepmad_jax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text if text.endswith("\n") else text + "\n")
+    partial.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    """Infinite budgets as null: JSON has no infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if value == float("inf") else value
+
+
+def _field_list() -> str:
+    lines = []
+
+    def walk(prefix: str, group: dict[str, Any]) -> None:
+        for name, value in group.items():
+            if isinstance(value, dict):
+                walk(f"{prefix}{name}.", value)
+            else:
+                text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+                lines.append(f"  --config.{prefix}{name}={text}")
+
+    walk("", config_module.to_dict(Config()))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Infeasible budgets raise one error that names the constraint, the reachable value, the remedy."""
+
+import re
+
+import pytest
+
+from deepmad_jax.design.solve import design_network
+from deepmad_jax.errors import InfeasibleProblem
+from tests.design.problems import R18, Problem
+
+
+def refusal(**fields):
+    with pytest.raises(InfeasibleProblem) as error:
+        design_network(Problem(**{**vars(R18), **fields}))
+    return str(error.value)
+
+
+def test_too_few_macs_name_the_smallest_networks_macs():
+    message = refusal(macs=1e6)
+    assert "1,000,000 MACs" in message
+    assert "Raise macs" in message
+    # The floor by hand: widths and inner 8, kernel 3, one block a stage.
+    stem = 112**2 * 27 * 8
+    stages = sum(
+        r_in**2 * 64 + r**2 * (64 * 9 + 64 + 64)
+        for r_in, r in ((112, 56), (56, 28), (28, 14), (14, 14), (14, 7))
+    )
+    assert f"{stem + stages + 8 * 1000:,} MACs" in message
+
+
+def test_too_few_params_name_the_smallest_networks_params():
+    message = refusal(params=5e3)
+    assert "5,000 parameters" in message
+    assert "Raise params" in message
+    assert re.search(r"smallest needs [\d,]+ parameters", message)
+
+
+def test_a_rho_that_no_network_reaches_names_the_least():
+    message = refusal(rho=1e-4)
+    assert "rho 0.0001" in message
+    assert "shallowest" in message
+    assert "Raise rho" in message
+
+
+def test_budgets_in_conflict_name_those_that_are_missed():
+    # Few parameters force narrow layers, which cannot have so small a rho.
+    message = refusal(params=3e5, rho=0.05)
+    assert "300,000 parameters (it has" in message
+    assert "rho 0.05 (it has rho" in message
+    assert "while it meets 1,820,000,000 MACs" in message
+    assert "Raise rho" in message
+
+
+def test_a_lattice_without_an_inner_width_is_explained():
+    # Inner must be a multiple of 8 between 0.1 and 0.4 of the width, which is 16 at most.
+    message = refusal(max_width=(16,), inner_ratio=(0.1, 0.4))
+    assert "Stage 1 has no width between 8 and 16" in message
+    assert "inner_ratio" in message

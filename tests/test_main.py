@@ -1,0 +1,147 @@
+"""The command line, as a user types it: the design job, its files, and every refusal."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepmad_jax.arch import Architecture
+from deepmad_jax.main import main
+
+ROOT = Path(__file__).parent.parent
+R18 = str(ROOT / "configs/r18.py")
+DIGITS = str(ROOT / "configs/digits.py")
+
+
+def command(*arguments, config=DIGITS):
+    return ["main", "--config", config, *arguments]
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command that must fail; returns what it said."""
+
+    def run(*arguments, config=DIGITS):
+        assert main(command(*arguments, config=config)) == 2
+        return capsys.readouterr().err
+
+    return run
+
+
+def test_design_job_leaves_its_files_and_prints_the_table(tmp_path, capsys):
+    assert main(command("--config.jobs=design", "--workdir", str(tmp_path))) == 0
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {
+        "config.json",
+        "architecture.json",
+        "design.json",
+        "report.html",
+        "network.png",
+        "entropy.png",
+        "convergence.png",
+    }
+    design = json.loads((tmp_path / "design.json").read_text())
+    architecture = Architecture.load(tmp_path / "architecture.json")
+    out = capsys.readouterr().out
+    assert f"{design['params']:,}" in out
+    assert architecture.resolution == 16
+    assert design["budgets"] == {"macs": 5e6, "params": 5e4, "rho": 0.2}
+
+
+def test_fields_set_on_the_command_line_reach_the_design(tmp_path):
+    arguments = ["--config.design.params=3e4", "--config.design.rho", "0.3"]
+    assert main(command("--config.jobs=design", *arguments, "--workdir", str(tmp_path))) == 0
+    design = json.loads((tmp_path / "design.json").read_text())
+    assert design["budgets"]["params"] == 3e4
+    assert design["budgets"]["rho"] == 0.3
+    assert design["params"] <= 3e4
+
+
+def test_describe_prints_the_table_of_a_file(tmp_path, capsys):
+    assert main(command("--config.jobs=design", "--workdir", str(tmp_path / "a"))) == 0
+    file = tmp_path / "a" / "architecture.json"
+    capsys.readouterr()
+    arguments = ["--config.jobs=describe", f"--config.architecture={file}"]
+    assert main(command(*arguments, "--workdir", str(tmp_path / "b"))) == 0
+    assert "classifier" in capsys.readouterr().out
+
+
+def test_a_misspelt_field_names_the_nearest(refused):
+    assert "did you mean 'macs'" in refused("--config.design.mcas=3")
+
+
+def test_a_wrong_type_says_what_was_expected(refused):
+    said = refused("--config.design.macs=lots")
+    assert "'lots'" in said
+    assert "a number" in said
+
+
+def test_an_unknown_flag_is_refused(refused):
+    assert "workdirr" in refused("--workdirr=x")
+
+
+def test_a_missing_config_file_is_named(refused):
+    assert "nowhere.py" in refused(config="configs/nowhere.py")
+
+
+def test_an_unknown_variant_is_refused(refused):
+    assert "quick" in refused(config=f"{R18}:quik")
+
+
+def test_a_typo_inside_a_config_file_names_the_nearest(tmp_path, refused):
+    file = tmp_path / "typo.py"
+    file.write_text(
+        "from deepmad_jax.config import default_config\n"
+        "def get_config():\n"
+        "    config = default_config()\n"
+        "    config.design.kernals = (3,)\n"
+        "    return config\n"
+    )
+    assert "kernels" in refused(config=str(file))
+
+
+def test_no_config_says_what_to_add(capsys):
+    assert main(["main"]) == 2
+    assert "--config FILE" in capsys.readouterr().err
+
+
+def test_an_infeasible_budget_exits_with_its_reason(tmp_path, refused):
+    said = refused("--config.design.macs=1000", "--workdir", str(tmp_path))
+    assert "1,000 MACs" in said
+    assert not (tmp_path / "architecture.json").exists()
+
+
+def test_train_without_an_architecture_says_to_design_first(tmp_path, refused):
+    said = refused("--config.jobs=train", "--workdir", str(tmp_path))
+    assert "Run the design job first" in said
+
+
+def test_a_new_design_does_not_orphan_checkpoints(tmp_path, refused):
+    workdir = ["--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design", *workdir)) == 0
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    before = (tmp_path / "architecture.json").read_text()
+    said = refused("--config.jobs=design", "--config.design.params=2e4", *workdir)
+    assert "checkpoints of another architecture" in said
+    assert (tmp_path / "architecture.json").read_text() == before
+
+
+def test_missing_imagenet_is_explained_after_the_design_is_saved(tmp_path, refused):
+    said = refused(
+        "--workdir", str(tmp_path), f"--config.data.data_dir={tmp_path / 'data'}", config=R18
+    )
+    assert (tmp_path / "architecture.json").exists()
+    assert str(tmp_path / "data") in said
+    assert "imagenet2012" in said
+    assert "--config.data.source=fake" in said
+
+
+def test_help_lists_jobs_and_fields():
+    done = subprocess.run(
+        [sys.executable, "-m", "deepmad_jax.main", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "--config.design.kernels=3,5" in done.stdout
+    assert "design, train, evaluate" in done.stdout
