@@ -29,4 +29,14 @@ def get_config():
     design.rho = 0.2
 
     config.data.source = "digits"
+    config.data.train_augment = "shift"
+
+    train = config.train
+    train.epochs, train.warmup_epochs, train.cooldown_epochs = 20, 2, 0
+    train.batch_size, train.eval_batch_size = 64, 360
+    train.learning_rate = 0.1
+    train.weight_decay = 5e-4
+    train.batch_norm_momentum = 0.1
+    train.dtype = "float32"
+    train.eval_every_epochs = train.checkpoint_every_epochs = 5
     return config

@@ -1,0 +1,103 @@
+"""Image classification sets that TFDS has prepared as ArrayRecord files, read without TensorFlow.
+
+Reading is random access through ``data_source``; images stay encoded until the pipeline decodes
+them. Preparing is done once, elsewhere: it needs TensorFlow, which nothing here imports.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from deepmad_jax.config import DataConfig
+from deepmad_jax.data.dataset import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Dataset
+from deepmad_jax.errors import InvalidConfig, MissingData, did_you_mean
+
+MANUAL_DOWNLOADS = {
+    "imagenet2012": (
+        "TFDS cannot download imagenet2012 by itself. First get ILSVRC2012_img_train.tar and "
+        "ILSVRC2012_img_val.tar from https://image-net.org (free registration) and put them, "
+        "not unpacked, into {manual_dir}."
+    ),
+}
+"""Data sets whose files a person must fetch, and which."""
+
+
+def open_prepared(config: DataConfig, resolution_px: int) -> Dataset:
+    """The data set and splits that ``config`` names; reads the description only, no images.
+
+    Raises:
+        MissingData: the data set is not there, or not as ArrayRecord.
+        InvalidConfig: an unknown split, or a data set without image and label.
+    """
+    data_dir = Path(config.data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    try:
+        # From files alone, not `tfds.builder`: it would import the data set's own code, which for
+        # many sets wants TensorFlow, and knows no set that somebody prepared with other code.
+        builder = tfds.core.read_only_builder.builder_from_files(
+            config.name, data_dir=str(data_dir)
+        )
+    except tfds.core.DatasetNotFoundError as error:
+        raise MissingData(
+            f"The data set {config.name} is not prepared: looked in "
+            f"{data_dir / config.name}.\n{_how_to_prepare(config, data_dir)}"
+        ) from error
+    # Never parquet: TFDS ignores split slices there, so hosts would read duplicates.
+    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+        raise MissingData(
+            f"The data set {config.name} in {builder.data_path} is prepared as "
+            f"{builder.info.file_format.value}, which gives no random access; "
+            f"array_record is needed.\n{_how_to_prepare(config, data_dir)}"
+        )
+    features = builder.info.features
+    if not _is_classification(features):
+        raise InvalidConfig(
+            f"The data set {config.name} has the features {', '.join(sorted(features))}; image "
+            "classification needs 'image' and 'label'."
+        )
+    channels = features["image"].shape[-1]
+    if channels not in (1, 3):
+        raise InvalidConfig(
+            f"The images of {config.name} have {channels} channels; only 1 and 3 are read."
+        )
+    return Dataset(
+        name=config.name,
+        train=_split(builder, config.train_split, "train_split"),
+        evaluation=_split(builder, config.eval_split, "eval_split"),
+        channels=channels,
+        classes=features["label"].num_classes,
+        mean=IMAGENET_MEAN if channels == 3 else (GREY_MEAN,) * channels,
+        std=IMAGENET_STD if channels == 3 else (GREY_STD,) * channels,
+        resolution_px=resolution_px,
+        framed=False,
+    )
+
+
+def _is_classification(features: Any) -> bool:
+    wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    return all(k in features and isinstance(features[k], kind) for k, kind in wanted.items())
+
+
+def _split(builder: Any, split: str, field: str) -> Any:
+    known = builder.info.splits
+    if split.split("[")[0] not in known:
+        raise InvalidConfig(
+            f"config.data.{field} is {split!r}, which {builder.name} does not have; "
+            f"{did_you_mean(split, known)}"
+        )
+    return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+
+
+def _how_to_prepare(config: DataConfig, data_dir: Path) -> str:
+    where = f", data_dir={str(data_dir)!r}" if config.data_dir else ""
+    base_name = config.name.split(":")[0].split("/")[0]
+    manual = MANUAL_DOWNLOADS.get(base_name, "")
+    if manual:
+        manual = manual.format(manual_dir=data_dir / "downloads" / "manual") + "\n"
+    return (
+        f"{manual}Prepare it once, in an environment that has tensorflow:\n"
+        f'  python -c "import tensorflow_datasets as tfds; tfds.builder({config.name!r}, '
+        f"file_format='array_record'{where}).download_and_prepare()\"\n"
+        "If it lies elsewhere, give --config.data.data_dir=DIR. "
+        "To run on generated data instead: --config.data.source=fake"
+    )

@@ -1,0 +1,1 @@
+"""One folder a task; each joins data, a network and the training engine."""

@@ -1,0 +1,61 @@
+"""The functions over plain arrays that the engine compiles, made from a network.
+
+The engine sees a network as two nested dicts, params and BatchNorm statistics, and the functions
+made here from its graph; it never sees the module.
+"""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from deepmad_jax.data import Dataset
+from deepmad_jax.tasks.classify.loss import cross_entropy, in_top, normalise
+from deepmad_jax.train.step import LossFn, SumsFn
+
+Batch = dict[str, jax.Array]
+
+
+def split_network(net: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
+    """The graph of a network, its params and its BatchNorm statistics as nested dicts of arrays."""
+    graphdef, params, batch_stats = nnx.split(net, nnx.Param, nnx.BatchStat)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
+
+
+def make_loss_fn(graphdef: nnx.GraphDef, dataset: Dataset, smoothing: float) -> LossFn:
+    """The mean smoothed cross-entropy of a batch, with ``top1`` (a share) as a metric.
+
+    Args:
+        graphdef: of a network whose call takes normalised images and ``train``.
+        dataset: for its normalisation.
+        smoothing: of the labels.
+    """
+
+    def loss_fn(params: Any, batch_stats: Any, batch: Batch) -> Any:
+        net = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
+        logits = net(normalise(batch["image"], dataset.mean, dataset.std), train=True)
+        moved_stats = nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
+        top1 = in_top(logits, batch["label"], 1).mean()
+        return cross_entropy(logits, batch["label"], smoothing).mean(), (
+            moved_stats,
+            {"top1": top1},
+        )
+
+    return loss_fn
+
+
+def make_sums_fn(graphdef: nnx.GraphDef, dataset: Dataset) -> SumsFn:
+    """Sums over the images of mask 1: ``loss`` (not smoothed), ``top1``, ``top5``, ``images``."""
+
+    def sums_fn(params: Any, batch_stats: Any, batch: Batch) -> dict[str, jax.Array]:
+        net = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
+        logits = net(normalise(batch["image"], dataset.mean, dataset.std), train=False)
+        labels, mask = batch["label"], batch["mask"]
+        return {
+            "loss": (cross_entropy(logits, labels, 0.0) * mask).sum(),
+            "top1": (in_top(logits, labels, 1) * mask).sum(),
+            "top5": (in_top(logits, labels, 5) * mask).sum(),
+            "images": mask.sum(),
+        }
+
+    return sums_fn

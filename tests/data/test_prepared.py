@@ -1,0 +1,123 @@
+import json
+import sys
+
+import jpeg_set
+import numpy as np
+import pytest
+
+from deepmad_jax.config import DataConfig
+from deepmad_jax.data import eval_batches, open_dataset, train_batches
+from deepmad_jax.errors import InvalidConfig, MissingData
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tfds")
+    jpeg_set.prepare(jpeg_set.ColouredTiles, directory)
+    jpeg_set.prepare(jpeg_set.Sentences, directory)
+    return directory
+
+
+def config_of(data_dir, name="coloured_tiles", **fields):
+    return DataConfig(source="tfds", name=name, data_dir=str(data_dir), **fields)
+
+
+def open_for_colour(config):
+    return open_dataset(config, resolution_px=24, channels=3, classes=jpeg_set.CLASSES)
+
+
+def labels_by_colour(images):
+    # Red is 30, 120 or 210; JPEG and resizing move it by far less than half the distance.
+    return np.round((images[..., 0].mean((1, 2)) - 30) / 90).astype(int)
+
+
+def test_prepared_jpegs_are_read_decoded_and_framed_for_evaluation(data_dir):
+    config = config_of(data_dir, eval_crop=0.8)
+    batches = list(eval_batches(open_for_colour(config), config, batch_size=4))
+    images = np.concatenate([b["image"] for b in batches])
+    mask = np.concatenate([b["mask"] for b in batches]).astype(bool)
+    labels = np.concatenate([b["label"] for b in batches])[mask]
+    assert images.shape == (8, 24, 24, 3)
+    assert images.dtype == np.uint8
+    assert mask.sum() == jpeg_set.EVAL_IMAGES
+    np.testing.assert_array_equal(labels_by_colour(images[mask]), labels)
+    # TFDS shuffles when it prepares, so count the labels: 7 images of 3 classes in turn.
+    assert np.bincount(labels).tolist() == [3, 2, 2]
+    # The central 0.8 of the height: blue runs from a tenth to nine tenths of 255.
+    assert images[mask][:, 0, :, 2].mean() == pytest.approx(0.117 * 255, abs=6)
+    assert images[mask][:, -1, :, 2].mean() == pytest.approx(0.883 * 255, abs=6)
+
+
+def test_prepared_jpegs_are_cropped_and_flipped_for_training(data_dir):
+    config = config_of(data_dir, train_augment="crop")
+    batches = train_batches(open_for_colour(config), config, batch_size=15, seed=0)
+    epoch = [next(batches) for _ in range(2)]
+    images = np.concatenate([b["image"] for b in epoch])
+    labels = np.concatenate([b["label"] for b in epoch])
+    assert images.shape == (30, 24, 24, 3)
+    np.testing.assert_array_equal(labels_by_colour(images), labels)
+    assert np.bincount(labels).tolist() == [10, 10, 10]
+    # Green grows to the right in every file, so it falls in a flipped image.
+    falls = images[:, :, 0, 1].mean(1) > images[:, :, -1, 1].mean(1)
+    assert 5 <= falls.sum() <= 25
+    widths = np.abs(images[:, :, -1, 1].mean(1) - images[:, :, 0, 1].mean(1))
+    assert widths.max() > 1.5 * widths.min()  # crops of different sizes
+
+
+def test_training_without_crop_frames_as_evaluation_does(data_dir):
+    config = config_of(data_dir, train_augment="none", train_split="validation")
+    dataset = open_for_colour(config)
+    train = next(train_batches(dataset, config, batch_size=7, seed=0))["image"]
+    evaluation = next(iter(eval_batches(dataset, config, batch_size=7)))["image"]
+    assert sorted(i.tobytes() for i in train) == sorted(i.tobytes() for i in evaluation)
+
+
+def test_reading_prepared_data_never_imports_tensorflow(data_dir):
+    open_for_colour(config_of(data_dir))
+    assert "tensorflow" not in sys.modules
+
+
+def test_split_slices_are_read(data_dir):
+    dataset = open_for_colour(config_of(data_dir, train_split="train[:50%]"))
+    assert len(dataset.train) == 15
+
+
+def test_unknown_split_names_the_nearest(data_dir):
+    with pytest.raises(InvalidConfig, match=r"eval_split is 'valid'.*did you mean 'validation'"):
+        open_for_colour(config_of(data_dir, eval_split="valid"))
+
+
+def test_data_set_without_images_is_refused(data_dir):
+    with pytest.raises(InvalidConfig, match=r"features text.*needs 'image' and 'label'"):
+        open_for_colour(config_of(data_dir, name="sentences"))
+
+
+def test_missing_imagenet_says_where_it_looked_and_what_to_do(tmp_path):
+    with pytest.raises(MissingData) as error:
+        open_for_colour(config_of(tmp_path, name="imagenet2012"))
+    message = str(error.value)
+    assert str(tmp_path / "imagenet2012") in message
+    assert "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar" in message
+    assert str(tmp_path / "downloads" / "manual") in message
+    assert (
+        "python -c \"import tensorflow_datasets as tfds; tfds.builder('imagenet2012', "
+        f"file_format='array_record', data_dir='{tmp_path}').download_and_prepare()\"" in message
+    )
+    assert "--config.data.source=fake" in message
+
+
+def test_other_missing_sets_ask_for_no_manual_download(tmp_path):
+    with pytest.raises(MissingData) as error:
+        open_for_colour(config_of(tmp_path, name="cifar100"))
+    assert "ILSVRC" not in str(error.value)
+
+
+def test_data_prepared_as_tfrecord_is_refused_with_the_command(tmp_path):
+    jpeg_set.prepare(jpeg_set.ColouredTiles, tmp_path)
+    info = next(tmp_path.rglob("dataset_info.json"))
+    description = json.loads(info.read_text())
+    for split in description["splits"]:
+        split["filepathTemplate"] = split["filepathTemplate"].replace("array_record", "tfrecord")
+    info.write_text(json.dumps({**description, "fileFormat": "tfrecord"}))
+    with pytest.raises(MissingData, match=r"(?s)prepared as tfrecord.*file_format='array_record'"):
+        open_for_colour(config_of(tmp_path))

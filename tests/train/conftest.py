@@ -1,0 +1,8 @@
+import pytest
+import tiny
+
+
+@pytest.fixture(scope="session")
+def parts():
+    """One set of compiled steps for all tests that can share it."""
+    return tiny.make()

@@ -1,0 +1,106 @@
+import json
+import struct
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from deepmad_jax.train import Logbook, record
+
+
+def lines_of(workdir):
+    return [json.loads(text) for text in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def scalars_of(workdir):
+    """(tag, step, value) of every scalar in the event files, read record by record."""
+    found = []
+    for file in sorted((workdir / "tensorboard").iterdir()):
+        data = file.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            data = data[12 + length + 4 :]
+    return found
+
+
+def train_line(step, **numbers):
+    return {"split": "train", "step": step, **numbers}
+
+
+def test_lines_are_on_disk_as_soon_as_they_are_written(tmp_path):
+    with Logbook(tmp_path, resumed_step=0, total_steps=10) as logbook:
+        logbook.write(train_line(1, loss=2.5))
+        assert lines_of(tmp_path) == [{"split": "train", "step": 1, "loss": 2.5}]
+        logbook.write({"split": "eval", "step": 1, "top1": 0.5, "images": 360})
+        assert lines_of(tmp_path)[1]["images"] == 360
+
+
+def test_tensorboard_has_every_number_under_its_split(tmp_path):
+    with Logbook(tmp_path, resumed_step=0, total_steps=10) as logbook:
+        logbook.write(train_line(3, loss=2.5))
+        logbook.write({"split": "eval", "step": 4, "top1": 0.75})
+    assert scalars_of(tmp_path) == [("train/loss", 3, 2.5), ("eval/top1", 4, 0.75)]
+
+
+def test_resumed_run_drops_the_lines_beyond_its_checkpoint(tmp_path):
+    with Logbook(tmp_path, resumed_step=0, total_steps=10) as logbook:
+        for step in range(1, 7):
+            logbook.write(train_line(step, loss=1.0))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"split": "train", "st')  # killed while writing
+    with Logbook(tmp_path, resumed_step=4, total_steps=10) as logbook:
+        logbook.write(train_line(5, loss=0.5))
+    assert [line["step"] for line in lines_of(tmp_path)] == [1, 2, 3, 4, 5]
+    assert lines_of(tmp_path)[-1]["loss"] == 0.5
+
+
+def test_recorded_line_takes_the_place_of_the_one_of_the_same_step(tmp_path):
+    old = [
+        {"split": "eval", "step": 2, "top1": 0.5},
+        train_line(2, loss=1.0),
+        train_line(3, loss=1),
+    ]
+    for line in old:
+        record(tmp_path, line)
+    assert lines_of(tmp_path) == old
+    new = {"split": "eval", "step": 2, "top1": 0.6}
+    record(tmp_path, new)
+    assert lines_of(tmp_path) == [*old[1:], new]
+
+
+def test_recording_what_is_there_leaves_the_file_to_the_run_that_writes_it(tmp_path):
+    line = {"split": "eval", "step": 2, "top1": 0.5, "loss": float("nan")}
+    with Logbook(tmp_path, resumed_step=0, total_steps=10) as logbook:
+        logbook.write(line)
+        record(tmp_path, line)
+        logbook.write(train_line(3, loss=1.0))
+    assert [line["step"] for line in lines_of(tmp_path)] == [2, 3]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_json_has_not_become_null(tmp_path, value):
+    with Logbook(tmp_path, resumed_step=0, total_steps=2) as logbook:
+        logbook.write({"split": "eval", "step": 1, "loss": value})
+    assert lines_of(tmp_path) == [{"split": "eval", "step": 1, "loss": None}]
+
+
+def test_screen_gets_plain_lines_where_there_is_no_terminal(tmp_path, capsys):
+    with Logbook(tmp_path, resumed_step=0, total_steps=200) as logbook:
+        logbook.advance(100)
+        logbook.write(train_line(100, loss=0.125, images_per_second=12345.6))
+        logbook.say("a word")
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()
+    assert first.startswith("train step 100/200  loss 0.125  images_per_second 12,346")
+    assert first.endswith("left")
+    assert second == "a word"
+    assert "\r" not in out + err
+
+
+def test_terminal_gets_a_bar(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with Logbook(tmp_path, resumed_step=0, total_steps=200) as logbook:
+        logbook.advance(100)
+        logbook.write(train_line(100, loss=0.125))
+    assert "loss 0.125" in capsys.readouterr().err

@@ -1,0 +1,198 @@
+import dataclasses
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from deepmad_jax.errors import UserError
+from deepmad_jax.train import Checkpoints, Diverged, Logbook, fit
+
+
+class Stopped(Exception):
+    """Stands for a run that is killed."""
+
+
+def run(parts, workdir, *, at_evaluation=lambda step: None, train_step=None):
+    """Trains in ``workdir``, from its newest checkpoint, as a task does."""
+    state, stream = parts.state(), tiny.batches()
+
+    def evaluate(state):
+        step = int(jax.device_get(state.step))
+        at_evaluation(step)
+        return {"top1": step / 100}
+
+    with Checkpoints(workdir / "checkpoints", parts.config.keep_checkpoints) as checkpoints:
+        start = checkpoints.latest_step() or 0
+        if start:
+            state = checkpoints.restore(state, stream)
+        total = parts.plan.total_steps
+        with Logbook(workdir, resumed_step=start, total_steps=total) as logbook:
+            return fit(
+                state,
+                stream,
+                train_step=train_step or parts.train_step,
+                evaluate=evaluate,
+                plan=parts.plan,
+                mesh=parts.mesh,
+                checkpoints=checkpoints,
+                logbook=logbook,
+            )
+
+
+def steps_saved(workdir):
+    return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+
+
+def lines_of(workdir):
+    lines = [json.loads(text) for text in (workdir / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("images_per_second", None)
+    return lines
+
+
+@pytest.fixture(scope="module")
+def whole(parts, tmp_path_factory):
+    """An uninterrupted run: 20 steps; evaluates at 10 and 20, saves at 5, 10, 15 and 20."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, tiny.leaves(run(parts, workdir))
+
+
+def assert_equal_bits(state, leaves):
+    ours = tiny.leaves(state)
+    assert ours.keys() == leaves.keys()
+    for name, value in leaves.items():
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
+def test_run_logs_evaluates_and_saves_by_its_plan(whole):
+    workdir, _ = whole
+    lines = lines_of(workdir)
+    # Every third step, and where a checkpoint closes the window.
+    trained = [line["step"] for line in lines if line["split"] == "train"]
+    assert trained == [3, 5, 6, 9, 10, 12, 15, 18, 20]
+    assert [line for line in lines if line["split"] == "eval"] == [
+        {"split": "eval", "step": 10, "top1": 0.1},
+        {"split": "eval", "step": 20, "top1": 0.2},
+    ]
+    assert lines[0].keys() == {"split", "step", "epoch", "loss", "gradient_norm", "learning_rate"}
+    assert lines[0]["epoch"] == 0.6
+    assert steps_saved(workdir) == [15, 20]  # keep_checkpoints is 2
+
+
+def test_images_per_second_is_logged_once_the_first_step_is_compiled(whole):
+    workdir, _ = whole
+    texts = (workdir / "metrics.jsonl").read_text().splitlines()
+    rates = [json.loads(t)["images_per_second"] for t in texts if '"train"' in t]
+    assert min(rates) > 0
+
+
+@pytest.mark.parametrize("stop_at", [10, 20])
+def test_run_stopped_and_started_again_ends_with_the_same_bits(parts, whole, tmp_path, stop_at):
+    whole_workdir, leaves = whole
+
+    def stop(step):
+        if step == stop_at:
+            raise Stopped
+
+    # The evaluation of a step comes before its checkpoint, so 5 or 15 is the newest one.
+    with pytest.raises(Stopped):
+        run(parts, tmp_path, at_evaluation=stop)
+    assert steps_saved(tmp_path)[-1] == stop_at - 5
+    assert lines_of(tmp_path)[-1]["step"] == stop_at
+    assert_equal_bits(run(parts, tmp_path), leaves)
+    assert lines_of(tmp_path) == lines_of(whole_workdir)
+
+
+def test_finished_run_started_again_changes_nothing(parts, whole):
+    workdir, leaves = whole
+    before = lines_of(workdir)
+    assert_equal_bits(run(parts, workdir), leaves)
+    assert lines_of(workdir) == before
+
+
+def test_sigterm_saves_and_the_run_goes_on_from_there(parts, whole, tmp_path):
+    _, leaves = whole
+
+    def terminated_step(state, batch):
+        if int(state.step) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return parts.train_step(state, batch)
+
+    with pytest.raises(SystemExit) as stopped:
+        run(parts, tmp_path, train_step=terminated_step)
+    assert stopped.value.code == 143
+    assert steps_saved(tmp_path)[-1] == 7
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert_equal_bits(run(parts, tmp_path), leaves)
+    steps = [line["step"] for line in lines_of(tmp_path) if line["split"] == "train"]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient_norm"])
+def test_divergence_names_its_step_and_leaves_the_last_good_checkpoint(parts, tmp_path, what):
+    def poisoned_step(state, batch):
+        bad = int(state.step) == 12
+        state, metrics = parts.train_step(state, batch)
+        if bad:
+            metrics[what] = jnp.float32("nan")
+        return state, metrics
+
+    with pytest.raises(Diverged, match=r"diverged at step 13 \(epoch 2\.60\).*learning_rate"):
+        run(parts, tmp_path, train_step=poisoned_step)
+    assert issubclass(Diverged, UserError)
+    assert steps_saved(tmp_path)[-1] == 10
+    assert lines_of(tmp_path)[-1]["step"] <= 12
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        good = checkpoints.restore(parts.state())
+    assert all(np.isfinite(value).all() for value in tiny.leaves(good).values())
+
+
+def test_rate_that_is_far_too_high_is_stopped(tmp_path):
+    config = dataclasses.replace(tiny.CONFIG, learning_rate=1e30, warmup_epochs=0)
+    with pytest.raises(Diverged, match=r"step \d.*Lower --config\.train\.learning_rate"):
+        run(tiny.make(config), tmp_path)
+
+
+def test_checkpoint_holds_the_state_as_it_was_when_saved(parts, tmp_path):
+    state, stream = parts.state(), tiny.batches()
+    expected = tiny.leaves(state)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, stream, 1)
+        # The step takes the state's memory while the checkpoint is still being written.
+        for _ in range(5):
+            state, _ = parts.train_step(state, parts_batch(parts))
+    with Checkpoints(tmp_path) as checkpoints:
+        assert_equal_bits(checkpoints.restore(parts.state()), expected)
+
+
+def parts_batch(parts):
+    return {
+        name: jax.device_put(value, parts.mesh.devices.item())
+        for name, value in next(tiny.batches()).items()
+    }
+
+
+def test_checkpoint_of_another_network_or_average_is_refused(parts, tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(parts.state(), tiny.batches(), 1)
+    state = parts.state()
+    wider = dict(state.params, head={"kernel": jnp.ones((8, 2)), "bias": jnp.ones(2)})
+    averaged = (state.params, state.batch_stats)
+    for other, name in (({"params": wider}, "params.head.kernel"), ({"ema": averaged}, "ema.0")):
+        like = dataclasses.replace(state, **other)
+        with Checkpoints(tmp_path) as checkpoints, pytest.raises(UserError, match=name):
+            checkpoints.restore(like)
+
+
+def test_checkpoint_of_another_stream_of_batches_is_refused(parts, tmp_path):
+    with Checkpoints(tmp_path, stream={"workers": 2, "seed": 0}) as checkpoints:
+        checkpoints.save(parts.state(), tiny.batches(), 1)
+    with Checkpoints(tmp_path, stream={"workers": 3, "seed": 0}) as checkpoints:
+        with pytest.raises(UserError, match="was made with workers=2, not 3"):
+            checkpoints.restore(parts.state(), tiny.batches())
+        checkpoints.restore(parts.state())  # evaluation reads another stream

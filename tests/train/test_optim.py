@@ -1,0 +1,128 @@
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from deepmad_jax.config import TrainConfig
+from deepmad_jax.errors import InvalidConfig
+from deepmad_jax.train import Plan, make_optimizer, make_schedule
+from deepmad_jax.train.optim import decay_mask
+
+RECIPE = TrainConfig(
+    epochs=100, batch_size=10, learning_rate=0.8, warmup_epochs=20, cooldown_epochs=10
+)
+
+
+def rates(config, num_images=50):
+    plan = Plan.of(config, num_images)
+    schedule = make_schedule(config, plan)
+    return np.array([float(schedule(step)) for step in range(plan.total_steps)])
+
+
+def test_rate_warms_up_linearly_follows_a_cosine_and_stays_at_the_end():
+    values = rates(RECIPE)
+    assert len(values) == 500
+    np.testing.assert_allclose(values[:100], 0.8 * np.arange(100) / 100, rtol=1e-5)
+    cosine = [0.5 * (1 + math.cos(math.pi * t / 350)) for t in range(350)]
+    expected = 1e-5 + (0.8 - 1e-5) * np.array(cosine)
+    np.testing.assert_allclose(values[100:450], expected, rtol=1e-5, atol=1e-7)  # float32
+    np.testing.assert_allclose(values[450:], 1e-5, rtol=1e-5)
+
+
+def test_rate_without_warm_up_starts_at_its_peak():
+    config = dataclasses.replace(RECIPE, warmup_epochs=0, cooldown_epochs=0)
+    values = rates(config)
+    assert values[0] == pytest.approx(0.8)
+    assert values[-1] < 1e-4
+    assert (np.diff(values) <= 0).all()
+
+
+def test_final_rate_above_the_peak_is_refused():
+    with pytest.raises(InvalidConfig, match=r"final_learning_rate is 1\.0"):
+        rates(dataclasses.replace(RECIPE, final_learning_rate=1.0))
+
+
+def test_only_kernels_decay():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.conv = nnx.Conv(1, 2, (3, 3), rngs=rngs)
+            self.norm = nnx.BatchNorm(2, rngs=rngs)
+            self.head = nnx.Linear(2, 2, rngs=rngs)
+
+    params = nnx.to_pure_dict(nnx.state(Net(nnx.Rngs(0)), nnx.Param))
+    assert decay_mask(params) == {
+        "conv": {"kernel": True, "bias": False},
+        "norm": {"scale": False, "bias": False},
+        "head": {"kernel": True, "bias": False},
+    }
+
+
+def test_stacked_norms_do_not_decay_though_they_have_two_axes():
+    mask = decay_mask({"rest": {"norm": {"scale": jnp.ones((3, 8)), "bias": jnp.ones((3, 8))}}})
+    assert mask == {"rest": {"norm": {"scale": False, "bias": False}}}
+
+
+def test_update_is_nesterov_with_decay_in_the_gradient():
+    config = TrainConfig(
+        epochs=10,
+        batch_size=10,
+        learning_rate=0.3,
+        final_learning_rate=0.3,
+        warmup_epochs=0,
+        cooldown_epochs=0,
+        momentum=0.9,
+        weight_decay=0.01,
+    )
+    optimizer = make_optimizer(config, make_schedule(config, Plan.of(config, 100)))
+    rng = np.random.default_rng(0)
+    params = {"kernel": jnp.asarray(rng.normal(size=4)), "bias": jnp.asarray(rng.normal(size=4))}
+    state = optimizer.init(params)
+    ours = {name: np.asarray(value, float) for name, value in params.items()}
+    velocity = {name: np.zeros(4) for name in params}
+    for _ in range(5):
+        grads = {name: rng.normal(size=4).astype(np.float32) for name in params}
+        updates, state = optimizer.update(jax.tree.map(jnp.asarray, grads), state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        for name, grad in grads.items():
+            d = grad + (0.01 if name == "kernel" else 0) * ours[name]
+            velocity[name] = 0.9 * velocity[name] + d
+            ours[name] = ours[name] - 0.3 * (d + 0.9 * velocity[name])
+    for name, value in ours.items():
+        np.testing.assert_allclose(params[name], value, rtol=1e-5)
+
+
+def test_epochs_become_the_nearest_steps():
+    # 1,281,167 images at 2048 a step are 625.57 steps an epoch.
+    plan = Plan.of(TrainConfig(), 1_281_167)
+    assert plan.total_steps == 300_274
+    assert plan.warmup_steps == 12_511
+    assert plan.cooldown_steps == 6_256
+    saves = [step for step in range(1, 2000) if plan.saves_at(step)]
+    assert saves == [626, 1251, 1877]
+    assert plan.saves_at(300_274)
+    assert plan.evaluates_at(300_274)
+
+
+def test_rhythm_faster_than_a_step_means_every_step():
+    plan = Plan.of(dataclasses.replace(RECIPE, eval_every_epochs=0.01), 50)
+    assert all(plan.evaluates_at(step) for step in range(1, 501))
+
+
+def test_every_checkpoint_closes_a_log_window():
+    plan = Plan.of(dataclasses.replace(RECIPE, log_every_steps=7), 50)
+    assert all(plan.logs_at(step) for step in range(1, 501) if plan.saves_at(step) or step % 7 == 0)
+
+
+def test_warm_up_and_cool_down_that_leave_nothing_are_refused():
+    with pytest.raises(InvalidConfig, match=r"warmup_epochs=20 and cooldown_epochs=10.*epochs=1:"):
+        Plan.of(TrainConfig(epochs=1), 1000)
+
+
+@pytest.mark.parametrize("field", ["epochs", "log_every_steps", "keep_checkpoints", "batch_size"])
+def test_nothing_of_something_is_refused(field):
+    with pytest.raises(InvalidConfig, match=f"{field} is 0, but must be more than 0"):
+        Plan.of(dataclasses.replace(TrainConfig(), **{field: 0}), 1000)

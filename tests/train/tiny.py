@@ -1,0 +1,135 @@
+"""A network of one conv, two kinds of images, and everything to train one on the other.
+
+Also a script: ``python tiny.py FILE`` trains three steps on all devices and saves the parameters.
+"""
+
+import sys
+from types import SimpleNamespace
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from deepmad_jax.config import TrainConfig
+from deepmad_jax.train import (
+    Plan,
+    create_state,
+    make_eval_step,
+    make_mesh,
+    make_optimizer,
+    make_schedule,
+    make_train_step,
+    replicate,
+    to_device,
+)
+
+CONFIG = TrainConfig(
+    epochs=4,
+    batch_size=16,
+    learning_rate=0.1,
+    warmup_epochs=1,
+    cooldown_epochs=0,
+    weight_decay=1e-3,
+    log_every_steps=3,
+    eval_every_epochs=2,
+    checkpoint_every_epochs=1,
+    keep_checkpoints=2,
+)
+IMAGES = 80
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(1, 4, (3, 3), use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.head = nnx.Linear(4, 2, rngs=rngs)
+
+    def __call__(self, x, train):
+        x = nnx.relu(self.norm(self.conv(x), use_running_average=not train))
+        return self.head(x.mean((1, 2)))
+
+
+def variables():
+    graphdef, params, batch_stats = nnx.split(Net(nnx.Rngs(0)), nnx.Param, nnx.BatchStat)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
+
+
+def element(index):
+    """Horizontal or vertical stripes in noise."""
+    rng = np.random.default_rng(index)
+    stripes = np.tile([[1.0], [-1.0]], (4, 8))
+    image = (stripes if index % 2 else stripes.T) + rng.normal(size=(8, 8))
+    return {"image": image[..., None].astype(np.float32), "label": np.int32(index % 2)}
+
+
+def batches(batch_size=16):
+    stream = grain.MapDataset.range(IMAGES).seed(0).shuffle().map(element).repeat()
+    return iter(stream.batch(batch_size, drop_remainder=True).to_iter_dataset())
+
+
+class CountedLoss:
+    """The loss function, counting how often it is traced."""
+
+    def __init__(self, graphdef):
+        self.graphdef, self.traces = graphdef, 0
+
+    def __call__(self, params, batch_stats, batch):
+        self.traces += 1
+        net = nnx.merge(self.graphdef, nnx.State(params), nnx.State(batch_stats))
+        logits = net(batch["image"], train=True)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
+        return loss, (nnx.to_pure_dict(nnx.state(net, nnx.BatchStat)), {})
+
+
+def sums_fn(params, batch_stats, batch):
+    net = nnx.merge(variables()[0], nnx.State(params), nnx.State(batch_stats))
+    right = net(batch["image"], train=False).argmax(-1) == batch["label"]
+    return {"right": right.sum(dtype=jnp.float32), "images": jnp.float32(len(right))}
+
+
+def make(config=CONFIG, mesh=None):
+    """The parts of a run by name, and ``state()``, which makes a new initial state."""
+    mesh = mesh or make_mesh()
+    graphdef, params, batch_stats = variables()
+    plan = Plan.of(config, IMAGES)
+    schedule = make_schedule(config, plan)
+    optimizer = make_optimizer(config, schedule)
+    loss_fn = CountedLoss(graphdef)
+    averages = config.ema_decay is not None
+
+    def state():
+        return replicate(mesh, create_state(params, batch_stats, optimizer, ema=averages))
+
+    return SimpleNamespace(
+        config=config,
+        plan=plan,
+        mesh=mesh,
+        schedule=schedule,
+        loss_fn=loss_fn,
+        params=params,
+        state=state,
+        train_step=make_train_step(loss_fn, optimizer, schedule, mesh, ema_decay=config.ema_decay),
+        eval_step=make_eval_step(sums_fn, mesh),
+    )
+
+
+def leaves(tree):
+    """Copies of all arrays by path."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): np.array(value) for path, value in flat}
+
+
+def three_steps():
+    """Params and BatchNorm statistics after three steps on all devices."""
+    parts, stream = make(), batches()
+    state = parts.state()
+    for _ in range(3):
+        state, _ = parts.train_step(state, to_device(parts.mesh, next(stream)))
+    return leaves((state.params, state.batch_stats))
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[1], devices=jax.device_count(), **three_steps())
