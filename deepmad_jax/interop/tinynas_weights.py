@@ -1,0 +1,161 @@
+"""PyTorch weights of the authors' released code (TinyNAS) into a `Network`, and back.
+
+Weights are NumPy arrays by PyTorch key, as ``dict`` or as an opened ``.npz``; PyTorch itself is not
+needed. The keys, for entry i of the structure (the stem is 0) and block j of a stage:
+
+    block_list.0.{conv1,bn1}.*                             stem; the final conv likewise, last
+    block_list.i.block_list.j.convN.{conv1,bn1}.*          main path, N from 1
+    block_list.i.block_list.j.se2.convN.{conv1,bn1}.*      squeeze
+    block_list.i.block_list.j.residual_proj.{conv1,bn1}.*  projected shortcut
+    fc_linear.{weight,bias}                                classifier
+
+``num_batches_tracked`` counts steps, which a network does not keep: it is neither read nor written.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from deepmad_jax.arch import Architecture, Layer, layer_table
+from deepmad_jax.errors import UserError
+from deepmad_jax.nets import Network
+from deepmad_jax.nets.block import layer_names
+
+LEAVES = {
+    "conv": {"kernel": "weight"},
+    "norm": {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"},
+    "dense": {"kernel": "weight", "bias": "bias"},
+}
+"""Layer kind -> our name of an array -> PyTorch's."""
+
+PYTORCH_AXES = {"conv": (3, 2, 0, 1), "dense": (1, 0)}
+"""Axes that bring our kernels (HWIO; in, out) to PyTorch's order (OIHW; out, in)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One array of a `Network`'s state and where PyTorch keeps it.
+
+    Attributes:
+        path: in the state.
+        keys: PyTorch's, one for each repeated block, or the only one.
+        stacked: whether the array has a leading axis over ``keys``.
+        axes: that bring one array to PyTorch's order; None where it has it already.
+    """
+
+    path: tuple[str | int, ...]
+    keys: tuple[str, ...]
+    stacked: bool
+    axes: tuple[int, ...] | None
+
+
+def load_into(net: Network, weights: Mapping[str, np.ndarray]) -> None:
+    """Replaces every parameter and running statistic of the network, in place.
+
+    The network may be an abstract one, of `nnx.eval_shape`: then nothing is initialised in vain.
+
+    Raises:
+        UserError: any key missing, unknown or of another shape; all are listed, and the network is
+            left as it was.
+    """
+    arrays = dict(nnx.to_flat_state(nnx.state(net)))
+    table = list(entries(net.arch))
+    expected = {
+        key: _pytorch_shape(entry, arrays[entry.path].shape)
+        for entry in table
+        for key in entry.keys
+    }
+    given = {key: weights[key] for key in weights if not key.endswith(".num_batches_tracked")}
+    _check(net.arch.name, given, expected)
+    loaded = {}
+    for entry in table:
+        parts = [np.asarray(given[key], np.float32) for key in entry.keys]
+        if entry.axes is not None:
+            parts = [part.transpose(np.argsort(entry.axes)) for part in parts]
+        array = jnp.asarray(np.stack(parts) if entry.stacked else parts[0])
+        loaded[entry.path] = arrays[entry.path].replace(array)
+    nnx.update(net, nnx.from_flat_state(loaded))
+
+
+def from_network(net: Network) -> dict[str, np.ndarray]:
+    """The inverse of `load_into`: the network's state as float32 arrays by PyTorch key."""
+    arrays = dict(nnx.to_flat_state(nnx.state(net)))
+    weights = {}
+    for entry in entries(net.arch):
+        array = np.asarray(arrays[entry.path][...])
+        parts = list(array) if entry.stacked else [array]
+        for key, part in zip(entry.keys, parts, strict=True):
+            # A copy, and in PyTorch's memory order: a view would keep the whole stack alive.
+            weights[key] = np.array(part.transpose(entry.axes) if entry.axes else part, order="C")
+    return weights
+
+
+def entries(arch: Architecture) -> Iterator[Entry]:
+    """Every array of the network's state, in network order."""
+    num_stages = len(arch.stages)
+    for section, rows in itertools.groupby(layer_table(arch), key=lambda row: row.section):
+        rows = list(rows)
+        layers = [row.layer for row in rows]
+        if section == "head":
+            yield from _section_entries(("head",), [""], layers)
+        elif section in ("stem", "final"):
+            i = 0 if section == "stem" else num_stages + 1
+            yield from _section_entries((section,), [f"block_list.{i}"], layers)
+        else:
+            stage, place = section.removeprefix("stage").split(".")
+            blocks = range(1, 1 + rows[0].repeat) if place == "rest" else range(1)
+            prefixes = [f"block_list.{stage}.block_list.{j}" for j in blocks]
+            yield from _section_entries(("stages", int(stage) - 1, place), prefixes, layers)
+
+
+def _section_entries(
+    path: tuple[str | int, ...], prefixes: Sequence[str], layers: Sequence[Layer]
+) -> Iterator[Entry]:
+    for name, layer in zip(layer_names(layers), layers, strict=True):
+        if name is None:
+            continue
+        for ours, theirs in LEAVES[layer.kind].items():
+            yield Entry(
+                path=(*path, "layers", name, ours),
+                keys=tuple(f"{_pytorch_module(prefix, name)}.{theirs}" for prefix in prefixes),
+                stacked=path[-1] == "rest",
+                axes=PYTORCH_AXES[layer.kind] if ours == "kernel" else None,
+            )
+
+
+def _pytorch_module(prefix: str, name: str) -> str:
+    """PyTorch's name of a layer; ``name`` is one of `layer_names`, say ``se2_norm``."""
+    branch, place, kind = re.fullmatch(r"([a-z]+)(\d+)_([a-z]+)", name).groups()
+    if kind == "dense":
+        return "fc_linear"
+    leaf = {"conv": "conv1", "norm": "bn1"}[kind]
+    if prefix.count("block_list") == 1:  # stem and final conv
+        return f"{prefix}.{leaf}"
+    inner = {"main": f"conv{place}", "se": f"se2.conv{place}", "shortcut": "residual_proj"}[branch]
+    return f"{prefix}.{inner}.{leaf}"
+
+
+def _pytorch_shape(entry: Entry, shape: tuple[int, ...]) -> tuple[int, ...]:
+    shape = shape[1:] if entry.stacked else shape
+    return tuple(shape[axis] for axis in entry.axes) if entry.axes else shape
+
+
+def _check(name: str, given: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
+    problems = [f"missing: {key} {expected[key]}" for key in expected if key not in given]
+    problems += [f"unknown: {key} {np.shape(given[key])}" for key in given if key not in expected]
+    problems += [
+        f"shape: {key} is {np.shape(given[key])}, needs {shape}"
+        for key, shape in expected.items()
+        if key in given and np.shape(given[key]) != shape
+    ]
+    if problems:
+        raise UserError(
+            f"These weights do not fit the network {name!r}; build it from the structure they were "
+            "trained with, and the same number of classes:\n  " + "\n  ".join(problems)
+        )

@@ -1,0 +1,152 @@
+"""One block, interpreted from the rows of the layer table.
+
+`Block` knows nothing of bottlenecks or squeezes: it is given layers (`arch.layers.Layer`) and does
+them in order, each on the branch it names. A new block kind is new rows in `arch/layers.py`; a new
+kind of layer is one entry in the tables and one rule below. The stem, the final conv and the
+classifier are blocks too. Initial kernels are drawn in `init.py`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from deepmad_jax.arch import Layer
+
+EPSILON = 1e-5
+"""Added to the variance by every BatchNorm, as PyTorch does."""
+
+FUNCTIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "sigmoid": jax.nn.sigmoid}
+"""Activation functions by the name a row gives them."""
+
+
+def layer_names(layers: Iterable[Layer]) -> tuple[str | None, ...]:
+    """The name of each layer that holds parameters, None for the others.
+
+    A name is branch, place in the branch counted from 1, and kind. It is part of every parameter's
+    path in the state, thus of checkpoints.
+
+    >>> conv, norm = Layer("conv", "main", 3, 8, 32, 32), Layer("norm", "main", 8, 8, 32, 32)
+    >>> layer_names([conv, norm, Layer("act", "main", 8, 8, 32, 32), conv])
+    ('main1_conv', 'main1_norm', None, 'main2_conv')
+    """
+    places: dict[str, int] = {}
+    names: list[str | None] = []
+    for layer in layers:
+        if layer.kind in ("conv", "dense"):
+            places[layer.branch] = places.get(layer.branch, 0) + 1
+        holds = layer.kind in MODULES
+        names.append(f"{layer.branch}{places[layer.branch]}_{layer.kind}" if holds else None)
+    return tuple(names)
+
+
+class Block(nnx.Module):
+    """The layers of one section, done in order: ``(batch, H, W, c_in)`` to the last one's output.
+
+    The main branch and the shortcut start from the input, any other branch with a ``mean`` of the
+    main one; ``scale`` and ``add`` join a branch to the main one. The rows' resolutions are not
+    read: any H and W will do.
+
+    Args:
+        layers: of one section of the layer table.
+        rngs: asked for by the layers; they draw nothing, kernels start at zero (see `init.py`).
+        dtype: of the computation; parameters and BatchNorm statistics are float32.
+        batch_norm_momentum: share of the new batch in the running statistics.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        rngs: nnx.Rngs,
+        dtype: jnp.dtype,
+        batch_norm_momentum: float,
+    ):
+        self.dtype = dtype
+        self.plan = tuple(zip(layer_names(layers), layers, strict=True))
+        self.layers = nnx.Dict(
+            {
+                name: MODULES[layer.kind](layer, rngs, dtype, batch_norm_momentum)
+                for name, layer in self.plan
+                if name is not None
+            }
+        )
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """The output of the last layer; with ``train`` the running statistics move."""
+        branches = {"main": x, "shortcut": x}
+        for name, layer in self.plan:
+            value = branches.get(layer.branch)
+            if layer.kind == "conv":
+                value = self.layers[name](value)
+            elif layer.kind == "norm":
+                value = self.layers[name](value, use_running_average=not train)
+                value = value.astype(self.dtype)
+            elif layer.kind == "act":
+                value = FUNCTIONS[layer.function](value)
+            elif layer.kind == "pool":
+                value = average_pool(value)
+            elif layer.kind == "mean":
+                value = branches["main"].mean((1, 2), keepdims=True, dtype=jnp.float32)
+            elif layer.kind == "scale":
+                branches["main"] *= value
+            elif layer.kind == "add":
+                value += branches["shortcut"]
+            elif layer.kind == "dense":
+                value = self.layers[name](value.reshape(value.shape[0], -1))
+            else:
+                raise NotImplementedError(f"no rule for a layer of kind {layer.kind!r}")
+            branches[layer.branch] = value
+        return value
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """2x2 average pool, stride 2, to ``ceil(H / 2)`` by ``ceil(W / 2)``.
+
+    At an odd edge the average is over the pixels that exist, so a constant map stays constant.
+    """
+    padding = ((0, x.shape[1] % 2), (0, x.shape[2] % 2))
+    return nnx.avg_pool(x, (2, 2), (2, 2), padding, count_include_pad=False).astype(x.dtype)
+
+
+def _conv(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nnx.Conv:
+    return nnx.Conv(
+        layer.c_in,
+        layer.c_out,
+        (layer.kernel, layer.kernel),
+        layer.stride,
+        padding=(layer.kernel - 1) // 2,
+        feature_group_count=layer.groups,
+        use_bias=False,
+        dtype=dtype,
+        kernel_init=jax.nn.initializers.zeros,
+        rngs=rngs,
+    )
+
+
+def _norm(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nnx.BatchNorm:
+    return nnx.BatchNorm(
+        layer.c_out,
+        # Flax's momentum is the share of the old statistics, ours (and PyTorch's) of the new batch.
+        momentum=1.0 - momentum,
+        epsilon=EPSILON,
+        # Not the block's dtype: Flax would round the running statistics to bfloat16 before use.
+        dtype=jnp.float32,
+        rngs=rngs,
+    )
+
+
+def _dense(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nnx.Linear:
+    # float32 always: a thousandth of the work, and logits keep their digits.
+    return nnx.Linear(
+        layer.c_in,
+        layer.c_out,
+        dtype=jnp.float32,
+        kernel_init=jax.nn.initializers.zeros,
+        rngs=rngs,
+    )
+
+
+MODULES = {"conv": _conv, "norm": _norm, "dense": _dense}
+"""Layer kind -> its module, for the kinds that hold parameters."""

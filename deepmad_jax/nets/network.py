@@ -1,0 +1,175 @@
+"""The network an architecture describes: stem, stages, final conv, classifier.
+
+It is used through plain functions over its state:
+
+    graphdef, params, stats = nnx.split(net, nnx.Param, nnx.BatchStat)
+
+    @jax.jit
+    def logits_and_stats(params, stats, images):
+        net = nnx.merge(graphdef, params, stats, copy=True)
+        logits = net(images, train=True)
+        return logits, nnx.state(net, nnx.BatchStat)
+
+``copy=True`` is needed where ``stats`` comes from outside a transformation, as in a loss under
+`jax.grad`: Flax refuses to change a Variable made at an outer level. Features, say of a detector's
+backbone, come the same way from ``net.features``.
+
+A network knows nothing about losses, optimisers or regularisation.
+"""
+
+import dataclasses
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from deepmad_jax.arch import Architecture, layer_table
+from deepmad_jax.errors import UserError
+from deepmad_jax.nets.block import Block
+from deepmad_jax.nets.init import draw_kernels
+from deepmad_jax.nets.stage import SCAN_BY_BACKEND, Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One map of `Network.features`: pixels of the image per pixel of the map, and channels."""
+
+    name: str
+    stride: int
+    channels: int
+
+
+class Network(nnx.Module):
+    """Images ``(batch, H, W, in_channels)`` to float32 logits ``(batch, classes)``; any H and W.
+
+    Parameters and BatchNorm statistics are float32. The running variance is the mean squared
+    deviation of a batch (divided by n), where PyTorch keeps the unbiased one (by n - 1).
+
+    Attributes:
+        arch: what was built.
+        feature_info: a `Feature` for each map of `features`: one per level, names ``level1``, ....
+
+    Args:
+        arch: any valid architecture.
+        rngs: its ``params`` stream gives the initial kernels.
+        dtype: of the computation, say `jnp.bfloat16`; the classifier stays in float32.
+        batch_norm_momentum: share of the new batch in the running statistics, in (0, 1].
+        scan: run the repeated blocks of a stage by `jax.lax.scan`, compiled once, rather than one
+            by one. None: by backend. Results and state are the same.
+    Raises:
+        UserError: a momentum out of range; when called, images of another shape.
+
+    >>> from deepmad_jax.arch import Stage, Stem
+    >>> arch = Architecture("tiny", 32, 3, 10, Stem(8), (Stage("basic", 12, 8, 3, 2, 2),))
+    >>> net = nnx.eval_shape(lambda: Network(arch, rngs=nnx.Rngs(0)))
+    >>> net.feature_info[-1]
+    Feature(name='level2', stride=4, channels=12)
+    """
+
+    def __init__(
+        self,
+        arch: Architecture,
+        *,
+        rngs: nnx.Rngs,
+        dtype: Any = jnp.float32,
+        batch_norm_momentum: float = 0.1,
+        scan: bool | None = None,
+    ):
+        if not 0.0 < batch_norm_momentum <= 1.0:
+            raise UserError(
+                f"batch_norm_momentum is {batch_norm_momentum}, but it is the share of the new "
+                "batch in the running statistics, in (0, 1]: the usual value is 0.1."
+            )
+        if scan is None:
+            scan = SCAN_BY_BACKEND.get(jax.default_backend(), True)
+        self.arch = arch
+        self.dtype = jnp.dtype(dtype)
+        self.feature_info, self._stage_levels = _levels(arch)
+
+        self.stem, self.stages, self.final, self.head = _build(
+            arch, rngs.params(), self.dtype, batch_norm_momentum, scan
+        )
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits; with ``train`` by the batch's statistics, and the running ones move."""
+        return self.head(self.features(x, train)[-1], train)
+
+    def features(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+        """The map at the end of each level, in the computation's dtype, finest first.
+
+        A map has ``ceil(H / stride)`` by ``ceil(W / stride)`` pixels.
+        """
+        if x.ndim != 4 or x.shape[-1] != self.arch.in_channels:
+            raise UserError(
+                f"The images have shape {x.shape}, but {self.arch.name} takes (batch, height, "
+                f"width, {self.arch.in_channels}): transpose images that have channels first."
+            )
+        x = self.stem(x.astype(self.dtype), train)
+        maps = {0: x}
+        for level, stage in zip(self._stage_levels, self.stages, strict=True):
+            x = maps[level] = stage(x, train)
+        if self.final is not None:
+            maps[level] = self.final(x, train)
+        return tuple(maps.values())
+
+
+def _levels(arch: Architecture) -> tuple[tuple[Feature, ...], tuple[int, ...]]:
+    """What each level ends in, and the place of every stage's level among them.
+
+    Every stage of stride 2 starts a level; the stem starts the first, a final conv closes the last.
+    """
+    features = [Feature("level1", arch.stem.stride, arch.stem.width)]
+    stage_levels = []
+    for stage in arch.stages:
+        stride = features[-1].stride * stage.stride
+        if stage.stride == 1:
+            features.pop()
+        features.append(Feature(f"level{len(features) + 1}", stride, stage.width))
+        stage_levels.append(len(features) - 1)
+    if arch.final_width is not None:
+        features[-1] = dataclasses.replace(features[-1], channels=arch.final_width)
+    return tuple(features), tuple(stage_levels)
+
+
+# Compiled as one program: built eagerly, each shape of array would compile its own.
+@functools.partial(nnx.jit, static_argnums=(0, 2, 3, 4))
+def _build(
+    arch: Architecture, key: jax.Array, dtype: jnp.dtype, batch_norm_momentum: float, scan: bool
+) -> tuple[Block, nnx.List, Block | None, Block]:
+    """Stem, stages, final conv and head, with their initial kernels drawn from ``key``."""
+    sections: dict[str, list] = {}
+    repeats: dict[str, int] = {}
+    for section, rows in itertools.groupby(layer_table(arch), key=lambda row: row.section):
+        rows = list(rows)
+        sections[section] = [row.layer for row in rows]
+        repeats[section] = rows[0].repeat
+    settings = {
+        "rngs": nnx.Rngs(key),
+        "dtype": dtype,
+        "batch_norm_momentum": batch_norm_momentum,
+    }
+    stem = Block(sections["stem"], **settings)
+    stages = nnx.List(
+        Stage(
+            sections[f"stage{i}.first"],
+            sections.get(f"stage{i}.rest", ()),
+            repeats.get(f"stage{i}.rest", 0),
+            scan=scan,
+            **settings,
+        )
+        for i in range(1, len(arch.stages) + 1)
+    )
+    final = Block(sections["final"], **settings) if "final" in sections else None
+    head = Block(sections["head"], **settings)
+
+    blocks = [
+        stem,
+        *(block for stage in stages for block in (stage.first, stage.rest)),
+        final,
+        head,
+    ]
+    draw_kernels([block for block in blocks if block is not None], key)
+    return stem, stages, final, head
