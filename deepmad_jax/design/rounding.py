@@ -7,6 +7,7 @@ built architecture in whole numbers.
 """
 
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
     from deepmad_jax.design.solve import Solution
 
 # Effort of the search, fixed so that every run tries the same candidates.
-CHAINS, STEPS = 128, 500  # of either round: one shape, one compilation
-KEPT_CHAINS = 32
-POLISHED, KICKS = 8, 12
+CHAINS, STEPS = 128, 500  # of every round: one shape, one compilation
+KEPT, POLISHED = 32, 12
+KICKS, KICKED = 100, 30_000  # random kicks that end the search, and their candidates, at most
+# First and last chain's starting temperature in each round, as shares of the relaxed objective. The
+# first round keeps the depths it starts from.
+ROUNDS = ((2e-3, 2e-3), (1e-3, 2e-2), (1e-3, 1e-2), (2e-4, 3e-3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,25 +99,26 @@ def round_solution(problem: Problem, solution: "Solution", name: str) -> Design:
     """
     search = _Search(problem)
     starts = _annealed(search, solution)
-    best, value, history = None, -np.inf, []
-    for u in starts[:POLISHED]:
+    best, value = None, -np.inf
+    for u in starts:
         u, polished = search.ascend(u, rich=True)
         if polished > value:
             best, value = u, polished
-            history.append(float(value))
     assert best is not None
     if not np.isfinite(value) or value <= _INFEASIBLE:
         raise feasible.explain_conflict(problem, search.numbers(best))
     rng = np.random.default_rng(problem.seed)
+    enough = search.candidates + KICKED
     for _ in range(KICKS):
+        if search.candidates > enough:
+            break
         u, polished = search.ascend(search.kick(best, rng), rich=False)
         if polished > value:
             best, value = u, polished
-            history.append(float(value))
     architecture = problem.architecture(name, to_point(search.lattice, best))
     numbers = search.numbers(best)
     _check(problem, architecture, numbers)
-    return Design(problem, architecture, numbers, solution, history, search.candidates)
+    return Design(problem, architecture, numbers, solution, search.history, search.candidates)
 
 
 # Scores of infeasible points lie below this, ordered by violation; objectives never do.
@@ -128,6 +133,7 @@ class _Search:
         self.form, self.data = form_of(problem), data_of(problem)
         self.lattice = lattice_of(problem)
         self.candidates = 0
+        self.history: list[float] = []  # best objective after each improvement of the ascent
         self._moves = {rich: _moves(problem, self.lattice, rich) for rich in (False, True)}
 
     def numbers(self, u: np.ndarray) -> Numbers:
@@ -162,6 +168,8 @@ class _Search:
             if scores[best] <= value:
                 return u, value
             u, value = neighbours[best], float(scores[best])
+            if value > max(self.history, default=_INFEASIBLE):
+                self.history.append(value)
 
     def kick(self, u: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """u after a few random steps."""
@@ -174,7 +182,7 @@ class _Search:
 def _moves(problem: Problem, lattice: Lattice, rich: bool) -> np.ndarray:
     """All single steps and all pairs of them, shape (moves, 1 + 4 S)."""
     stages = problem.num_stages
-    single = []
+    single = [np.zeros(1 + 4 * stages)]  # so that a space of one point has a neighbourhood too
     for i in range(1 + 4 * stages):
         if lattice.low[i] == lattice.high[i]:
             continue
@@ -186,13 +194,18 @@ def _moves(problem: Problem, lattice: Lattice, rich: bool) -> np.ndarray:
                 step = np.zeros(1 + 4 * stages)
                 step[i] = sign * size
                 single.append(step)
-    steps = np.array(single).reshape(-1, 1 + 4 * stages)
+    steps = np.array(single)
     first, second = np.triu_indices(len(steps), 1)
     return np.concatenate([steps, steps[first] + steps[second]])
 
 
 def _annealed(search: _Search, solution: "Solution") -> list[np.ndarray]:
-    """Distinct good points of annealed chains, best first, then points that are surely in reach."""
+    """Promising points for the local search: ends and best points of annealed chains.
+
+    Half are the best feasible points seen, half the ends of greatest merit, which may overspend by
+    parts in a thousand. Few of each share their depths, so that no one vector of depths crowds out
+    the others.
+    """
     problem, lattice = search.problem, search.lattice
     stages = problem.num_stages
     depths = slice(1 + 3 * stages, 1 + 4 * stages)
@@ -200,49 +213,62 @@ def _annealed(search: _Search, solution: "Solution") -> list[np.ndarray]:
     rng = np.random.default_rng(problem.seed)
 
     u = np.repeat(at[None], CHAINS, axis=0)
-    spread = rng.normal(scale=0.12, size=(CHAINS, stages))
-    jitter = rng.uniform(-0.9, 0.9, size=(CHAINS, stages))
-    u[1:, depths] = np.rint(solution.point.depth * np.exp(spread) + jitter)[1:]
+    spread = np.exp(rng.normal(scale=0.2, size=(CHAINS, stages)))
+    jitter = rng.uniform(-1.2, 1.2, size=(CHAINS, stages))
+    u[1:, depths] = np.rint(solution.point.depth * spread + jitter)[1:]
     u = np.asarray(repair(lattice, u))
 
+    worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
+    prices = np.array([solution.prices[name] for name in BUDGETS])
+    prices = np.where(np.isfinite(prices), np.maximum(prices, 0.05 * worth), worth)
     scale = np.concatenate(
         [1.0 + 0.05 * at[: 1 + 2 * stages], np.full(stages, 0.7), np.zeros(stages)]
     )
-    worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
-    prices = np.maximum([solution.prices[name] for name in BUDGETS], 0.05 * worth)
-    prices = np.where(np.isfinite(prices), prices, worth)
-    hot = worth * np.full(CHAINS, 2e-3)
-    points, values = _run_chains(search, u, prices, scale, hot, problem.seed)
-    kept = np.argsort(-values, kind="stable")[:KEPT_CHAINS]
-
-    scale[depths] = 0.8 + 0.03 * at[depths]
-    start = np.repeat(points[kept], CHAINS // KEPT_CHAINS, axis=0)
-    hot = worth * np.geomspace(1e-3, 5e-3, CHAINS)
-    refined, refined_values = _run_chains(search, start, prices, scale, hot, problem.seed + 1)
-    points = np.concatenate([refined, points])
-    values = np.concatenate([refined_values, values])
-    order = np.argsort(-values, kind="stable")
-    ranked: dict[bytes, np.ndarray] = {}
-    for i in order[np.isfinite(values[order])]:
-        ranked.setdefault(points[i].tobytes(), points[i])
-    fallback = [
-        at,
-        feasible.smallest_network(lattice, problem),
-        feasible.widest_network(lattice, problem),
-    ]
-    return list(ranked.values()) or fallback
+    feasible_pool, merit_pool = _Pool(depths), _Pool(depths)
+    for i, (first, last) in enumerate(ROUNDS):
+        noise = draw_noise(problem.seed + i, STEPS, *u.shape)
+        temperatures = worth * np.geomspace(first, last, CHAINS)
+        with jax.enable_x64(True):
+            chains = anneal(
+                search.form, search.data, lattice, u, prices, scale, temperatures, noise
+            )
+            chains = jax.tree.map(np.asarray, chains)
+        search.candidates += CHAINS * STEPS
+        feasible_pool.add(chains.best, chains.objective)
+        merit_pool.add(chains.last, chains.merit)
+        kept = feasible_pool.best(KEPT // 2, 1)
+        kept += merit_pool.best(KEPT - len(kept), 1)
+        u = np.array(kept)[np.arange(CHAINS) % len(kept)]
+        scale[depths] = 0.8 + 0.03 * at[depths]
+    found = feasible_pool.best(POLISHED // 2, 2) + merit_pool.best(POLISHED // 2, 2)
+    if len(feasible_pool.points):
+        return found
+    cheapest = feasible.smallest_network(lattice, problem)
+    return [*found, cheapest, feasible.widest_network(lattice, problem)]
 
 
-def _run_chains(  # type: ignore[no-untyped-def]
-    search: _Search, start, prices, scale, temperatures, seed
-):
-    noise = draw_noise(seed, STEPS, *start.shape)
-    with jax.enable_x64(True):
-        result = anneal(
-            search.form, search.data, search.lattice, start, prices, scale, temperatures, noise
-        )
-        search.candidates += len(start) * STEPS
-        return np.asarray(result.best), np.asarray(result.objective)
+class _Pool:
+    """Distinct points with their values."""
+
+    def __init__(self, depths: slice):
+        self.points: dict[bytes, tuple[float, np.ndarray]] = {}
+        self._depths = depths
+
+    def add(self, points: np.ndarray, values: np.ndarray) -> None:
+        for u, value in zip(points, values, strict=True):
+            if np.isfinite(value):
+                self.points[u.tobytes()] = (float(value), u)
+
+    def best(self, count: int, of_equal_depths: int) -> list[np.ndarray]:
+        """The points of greatest value, at most ``of_equal_depths`` for each vector of depths."""
+        chosen: list[np.ndarray] = []
+        taken: Counter[bytes] = Counter()
+        for _, u in sorted(self.points.values(), key=lambda item: -item[0]):
+            depths = u[self._depths].tobytes()
+            if taken[depths] < of_equal_depths and len(chosen) < count:
+                taken[depths] += 1
+                chosen.append(u)
+        return chosen
 
 
 def _check(problem: Problem, architecture: Architecture, numbers: Numbers) -> None:

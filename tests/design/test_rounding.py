@@ -108,3 +108,21 @@ def test_tiny_problems_reach_the_brute_force_optimum(macs, params, rho, beta, la
     assert_within_budgets(design)
     # The objective is near zero or negative on the poorest budgets: compare on its scale.
     assert design.numbers.objective >= best - 1e-9 * abs(best)
+
+
+def test_a_space_of_one_network_gives_that_network():
+    problem = Problem(
+        block="basic",
+        strides=(2,),
+        kernels=(3,),
+        inner_ratio=(1.0,),
+        stem_width=(8,),
+        min_width=(8,),
+        max_width=(8,),
+        min_depth=(2,),
+        max_depth=(2,),
+        resolution=32,
+    )
+    design = design_network(problem)
+    stage = design.architecture.stages[0]
+    assert (stage.width, stage.inner, stage.kernel, stage.depth) == (8, 8, 3, 2)
