@@ -16,10 +16,10 @@ from typing import Any
 
 import ml_collections
 
-from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.problem import Problem, Sweep
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
-JOBS = ("design", "train", "evaluate", "describe")
+JOBS = ("design", "train", "evaluate", "describe", "sweep")
 """What ``config.jobs`` may hold; they run in the order given."""
 
 
@@ -108,6 +108,7 @@ class Config:
             the workdir.
         design: the program to solve.
         data, train: see there.
+        sweep: the budgets of the ``sweep`` job.
     """
 
     name: str = "unnamed"
@@ -116,6 +117,7 @@ class Config:
     design: Problem = dataclasses.field(default_factory=Problem)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    sweep: Sweep = dataclasses.field(default_factory=Sweep)
 
     def __post_init__(self) -> None:
         for job in self.jobs:

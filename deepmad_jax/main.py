@@ -142,11 +142,26 @@ def describe(config: Config, workdir: Path) -> None:
     print(report.design_table(architecture_of(config, workdir), numbers))
 
 
+def sweep(config: Config, workdir: Path) -> None:
+    """Designs for many budgets; writes ``sweep.csv``, ``sweep.parquet`` and the pictures."""
+    from deepmad_jax.design.sweep import problems_of, run_sweep, write_tables
+    from deepmad_jax.report.sweep import draw_sweep
+
+    problems = problems_of(config.design, config.sweep)
+    print(f"Designing for {len(problems):,} budgets ...", flush=True)
+    rows = run_sweep(problems, workdir / "sweep.jsonl", config.sweep.workers)
+    written = write_tables(rows, workdir) + draw_sweep(rows, workdir)
+    feasible = sum(row["feasible"] for row in rows)
+    names = ", ".join(path.name for path in written)
+    print(f"{feasible:,} of {len(rows):,} budgets can be met. Saved {names} in {workdir}.")
+
+
 DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "design": design,
     "train": train,
     "evaluate": evaluate,
     "describe": describe,
+    "sweep": sweep,
 }
 
 
@@ -230,6 +245,7 @@ def _enable_compilation_cache() -> None:
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "deepmad_jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)  # for the processes of a sweep
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 

@@ -130,6 +130,31 @@ class Problem:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Which budgets a sweep varies; what is left empty stays as ``config.design`` has it.
+
+    Attributes:
+        macs, params, rho, resolution: values of the grid; with ``random``, ends of a range.
+        random: number of random budgets instead of a grid; 0 for the grid.
+        workers: processes; 0 is one for each core.
+    """
+
+    macs: tuple[float, ...] = ()
+    params: tuple[float, ...] = ()
+    rho: tuple[float, ...] = ()
+    resolution: tuple[int, ...] = ()
+    random: int = 0
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.random < 0 or self.workers < 0:
+            raise InvalidConfig("sweep.random and sweep.workers must not be negative.")
+        for name in ("macs", "params", "rho", "resolution"):
+            if any(not value > 0 for value in getattr(self, name)):
+                raise InvalidConfig(f"sweep.{name} is {getattr(self, name)}, but must be positive.")
+
+
 def _check_problem(p: Problem) -> None:
     if p.block not in BLOCKS:
         raise InvalidConfig(f"design.block is {p.block!r}; {did_you_mean(str(p.block), BLOCKS)}")

@@ -1,14 +1,16 @@
 """From the relaxed optimum to an integer design that meets every budget exactly.
 
 Annealed chains from many integer depths around the relaxed ones (`anneal`), then an exact local
-search on the best of them: steepest ascent over all single steps and all pairs of steps, with
-random kicks. The search only ever keeps feasible points, and the result is checked once more on the
+search on the best of them: steepest ascent over all pairs of steps, then over all triples. The
+search only ever keeps feasible points, and the result is checked once more on the
 built architecture in whole numbers.
 """
 
 import dataclasses
+import itertools
+import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,13 +34,65 @@ from deepmad_jax.design.relax import BUDGETS
 if TYPE_CHECKING:
     from deepmad_jax.design.solve import Solution
 
-# Effort of the search, fixed so that every run tries the same candidates.
-CHAINS, STEPS = 128, 500  # of every round: one shape, one compilation
-KEPT, POLISHED = 32, 12
-KICKS, KICKED = 100, 30_000  # random kicks that end the search, and their candidates, at most
-# First and last chain's starting temperature in each round, as shares of the relaxed objective. The
-# first round keeps the depths it starts from.
-ROUNDS = ((2e-3, 2e-3), (1e-3, 2e-2), (1e-3, 1e-2), (2e-4, 3e-3))
+
+class Round(NamedTuple):
+    """One round of annealing.
+
+    Attributes:
+        kept: distinct vectors of depths that the chains start from; unused in the first round.
+        moves_depth: whether chains may change depths.
+        coolest, hottest: least and greatest starting temperature, shares of the relaxed objective.
+    """
+
+    kept: int
+    moves_depth: bool
+    coolest: float
+    hottest: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much the search tries; fixed numbers, so that every run tries the same candidates.
+
+    Attributes:
+        starts: of the relaxed solve.
+        chains, steps: of each round of annealing; one shape, one compilation.
+        rounds: see `Round`.
+        pairs, triples: points that get the ascent over pairs of steps, then over triples.
+    """
+
+    starts: int
+    chains: int
+    steps: int
+    rounds: tuple[Round, ...]
+    pairs: int
+    triples: int
+
+
+# Widths first, so that vectors of depths can be compared; then free moves between depths; then
+# fewer and fewer depths with more chains for each.
+FULL = Effort(
+    starts=3,
+    chains=256,
+    steps=500,
+    rounds=(
+        Round(0, False, 2e-3, 2e-3),
+        Round(32, True, 1e-3, 2e-2),
+        Round(32, False, 1e-3, 2e-3),
+        Round(8, False, 5e-4, 2e-3),
+    ),
+    pairs=16,
+    triples=2,
+)
+QUICK = Effort(
+    starts=1,
+    chains=128,
+    steps=500,
+    rounds=FULL.rounds,
+    pairs=6,
+    triples=1,
+)
+"""For sweeps: about a third of the time of `FULL`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,30 +145,20 @@ class Design:
         }
 
 
-def round_solution(problem: Problem, solution: "Solution", name: str) -> Design:
+def round_solution(
+    problem: Problem, solution: "Solution", name: str, effort: Effort = FULL
+) -> Design:
     """The best feasible integer network found around a relaxed optimum.
 
     Raises:
         InfeasibleProblem: the search met no feasible network.
     """
     search = _Search(problem)
-    starts = _annealed(search, solution)
-    best, value = None, -np.inf
-    for u in starts:
-        u, polished = search.ascend(u, rich=True)
-        if polished > value:
-            best, value = u, polished
-    assert best is not None
-    if not np.isfinite(value) or value <= _INFEASIBLE:
+    ascended = [search.ascend(u, 2) for u in _annealed(search, solution, effort)]
+    leaders = sorted(ascended, key=lambda pair: -pair[1])[: effort.triples]
+    best, value = max((search.ascend(u, 3) for u, _ in leaders), key=lambda pair: pair[1])
+    if value <= _INFEASIBLE:
         raise feasible.explain_conflict(problem, search.numbers(best))
-    rng = np.random.default_rng(problem.seed)
-    enough = search.candidates + KICKED
-    for _ in range(KICKS):
-        if search.candidates > enough:
-            break
-        u, polished = search.ascend(search.kick(best, rng), rich=False)
-        if polished > value:
-            best, value = u, polished
     architecture = problem.architecture(name, to_point(search.lattice, best))
     numbers = search.numbers(best)
     _check(problem, architecture, numbers)
@@ -123,6 +167,7 @@ def round_solution(problem: Problem, solution: "Solution", name: str) -> Design:
 
 # Scores of infeasible points lie below this, ordered by violation; objectives never do.
 _INFEASIBLE = -1e15
+MAX_MOVES = 40_000  # of one neighbourhood: triples up to seven stages
 
 
 class _Search:
@@ -134,7 +179,8 @@ class _Search:
         self.lattice = lattice_of(problem)
         self.candidates = 0
         self.history: list[float] = []  # best objective after each improvement of the ascent
-        self._moves = {rich: _moves(problem, self.lattice, rich) for rich in (False, True)}
+        self._steps = _steps(problem, self.lattice)
+        self._moves: dict[int, np.ndarray] = {}
 
     def numbers(self, u: np.ndarray) -> Numbers:
         return evaluate(self.form, self.data, to_point(self.lattice, u))
@@ -158,11 +204,13 @@ class _Search:
         infeasible = _INFEASIBLE * (1.0 + np.minimum(violation, 1e6))
         return np.where(feasible_, numbers.objective, infeasible)
 
-    def ascend(self, u: np.ndarray, rich: bool) -> tuple[np.ndarray, float]:
-        """The local optimum that steepest ascent over steps and pairs of steps reaches from u."""
+    def ascend(self, u: np.ndarray, at_once: int) -> tuple[np.ndarray, float]:
+        """The local optimum that steepest ascent over up to ``at_once`` steps reaches from u."""
         value = float(self.score(u[None])[0])
+        if at_once not in self._moves:
+            self._moves[at_once] = _sums(self._steps, at_once)
         while True:
-            neighbours = np.asarray(repair(self.lattice, u + self._moves[rich]))
+            neighbours = np.asarray(repair(self.lattice, u + self._moves[at_once]))
             scores = self.score(neighbours)
             best = int(scores.argmax())
             if scores[best] <= value:
@@ -171,51 +219,49 @@ class _Search:
             if value > max(self.history, default=_INFEASIBLE):
                 self.history.append(value)
 
-    def kick(self, u: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """u after a few random steps."""
-        moves = self._moves[False]
-        for index in rng.choice(len(moves), size=rng.integers(1, 4)):
-            u = np.asarray(repair(self.lattice, u + moves[index]))
-        return u
 
-
-def _moves(problem: Problem, lattice: Lattice, rich: bool) -> np.ndarray:
-    """All single steps and all pairs of them, shape (moves, 1 + 4 S)."""
+def _steps(problem: Problem, lattice: Lattice) -> np.ndarray:
+    """Every single step of one coordinate up or down, (steps, 1 + 4 S)."""
     stages = problem.num_stages
-    single = [np.zeros(1 + 4 * stages)]  # so that a space of one point has a neighbourhood too
-    for i in range(1 + 4 * stages):
-        if lattice.low[i] == lattice.high[i]:
-            continue
-        if problem.fixed_ratio and 1 + stages <= i < 1 + 2 * stages:
-            continue
-        is_width = i < 1 + 2 * stages
-        for size in (1, 2, 4) if rich and is_width else (1,):
-            for sign in (1, -1):
-                step = np.zeros(1 + 4 * stages)
-                step[i] = sign * size
-                single.append(step)
-    steps = np.array(single)
-    first, second = np.triu_indices(len(steps), 1)
-    return np.concatenate([steps, steps[first] + steps[second]])
+    free = lattice.low < lattice.high
+    if problem.fixed_ratio:
+        free[1 + stages : 1 + 2 * stages] = False
+    unit = np.eye(1 + 4 * stages)[free]
+    return np.concatenate([unit, -unit])
 
 
-def _annealed(search: _Search, solution: "Solution") -> list[np.ndarray]:
+def _sums(steps: np.ndarray, count: int) -> np.ndarray:
+    """All sums of up to ``count`` distinct steps, nothing included; at most `MAX_MOVES` of them."""
+    sums = [np.zeros((1, steps.shape[1]))]
+    for size in range(1, count + 1):
+        if math.comb(len(steps), size) > MAX_MOVES:
+            break
+        chosen = np.array(list(itertools.combinations(range(len(steps)), size)), dtype=int)
+        sums.append(steps[chosen.reshape(-1, size)].sum(axis=1))
+    return np.concatenate(sums)
+
+
+def _annealed(search: _Search, solution: "Solution", effort: Effort) -> list[np.ndarray]:
     """Promising points for the local search: ends and best points of annealed chains.
 
     Half are the best feasible points seen, half the ends of greatest merit, which may overspend by
     parts in a thousand. Few of each share their depths, so that no one vector of depths crowds out
     the others.
     """
-    problem, lattice = search.problem, search.lattice
+    problem, lattice, chains = search.problem, search.lattice, effort.chains
     stages = problem.num_stages
     depths = slice(1 + 3 * stages, 1 + 4 * stages)
     at = nearest(lattice, solution.point)
     rng = np.random.default_rng(problem.seed)
 
-    u = np.repeat(at[None], CHAINS, axis=0)
-    spread = np.exp(rng.normal(scale=0.2, size=(CHAINS, stages)))
-    jitter = rng.uniform(-1.2, 1.2, size=(CHAINS, stages))
+    u = np.repeat(at[None], chains, axis=0)
+    spread = np.exp(rng.normal(scale=0.2, size=(chains, stages)))
+    jitter = rng.uniform(-1.2, 1.2, size=(chains, stages))
     u[1:, depths] = np.rint(solution.point.depth * spread + jitter)[1:]
+    # A quarter starts from other widths: on a coarse lattice the best ones may lie far off.
+    widths = slice(0, 1 + 2 * stages)
+    far = np.exp(rng.normal(scale=0.35, size=(chains // 4, 1 + 2 * stages)))
+    u[-len(far) :, widths] = np.rint(u[-len(far) :, widths] * far)
     u = np.asarray(repair(lattice, u))
 
     worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
@@ -225,22 +271,23 @@ def _annealed(search: _Search, solution: "Solution") -> list[np.ndarray]:
         [1.0 + 0.05 * at[: 1 + 2 * stages], np.full(stages, 0.7), np.zeros(stages)]
     )
     feasible_pool, merit_pool = _Pool(depths), _Pool(depths)
-    for i, (first, last) in enumerate(ROUNDS):
-        noise = draw_noise(problem.seed + i, STEPS, *u.shape)
-        temperatures = worth * np.geomspace(first, last, CHAINS)
+    for i, plan in enumerate(effort.rounds):
+        if i:
+            kept = feasible_pool.best(plan.kept // 2, 1)
+            kept += merit_pool.best(plan.kept - len(kept), 1)
+            u = np.array(kept)[np.arange(chains) % len(kept)]
+        scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
+        temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
+        noise = draw_noise(problem.seed + i, effort.steps, *u.shape)
         with jax.enable_x64(True):
-            chains = anneal(
+            result = anneal(
                 search.form, search.data, lattice, u, prices, scale, temperatures, noise
             )
-            chains = jax.tree.map(np.asarray, chains)
-        search.candidates += CHAINS * STEPS
-        feasible_pool.add(chains.best, chains.objective)
-        merit_pool.add(chains.last, chains.merit)
-        kept = feasible_pool.best(KEPT // 2, 1)
-        kept += merit_pool.best(KEPT - len(kept), 1)
-        u = np.array(kept)[np.arange(CHAINS) % len(kept)]
-        scale[depths] = 0.8 + 0.03 * at[depths]
-    found = feasible_pool.best(POLISHED // 2, 2) + merit_pool.best(POLISHED // 2, 2)
+            result = jax.tree.map(np.asarray, result)
+        search.candidates += chains * effort.steps
+        feasible_pool.add(result.best, result.objective)
+        merit_pool.add(result.last, result.merit)
+    found = feasible_pool.best(effort.pairs // 2, 2) + merit_pool.best(effort.pairs // 2, 2)
     if len(feasible_pool.points):
         return found
     cheapest = feasible.smallest_network(lattice, problem)

@@ -29,7 +29,7 @@ from deepmad_jax.design.relax import (
     to_point,
     updated_multipliers,
 )
-from deepmad_jax.design.rounding import Design, round_solution
+from deepmad_jax.design.rounding import FULL, Design, Effort, round_solution
 
 OUTER_ITERATIONS = 10
 FIRST_PENALTY, PENALTY_GROWTH = 10.0, 3.0
@@ -63,7 +63,7 @@ class Solution:
     starts: int
 
 
-def design_network(problem: Problem, name: str = "design", starts: int = 3) -> Design:
+def design_network(problem: Problem, name: str = "design", effort: Effort = FULL) -> Design:
     """The integer network of greatest objective found within the budgets.
 
     Deterministic: the same problem gives the same bits.
@@ -71,15 +71,15 @@ def design_network(problem: Problem, name: str = "design", starts: int = 3) -> D
     Args:
         problem: the space, weights and budgets.
         name: of the resulting architecture.
-        starts: of the relaxed solve.
+        effort: how much to try; see `rounding.Effort`.
     Raises:
         InfeasibleProblem: no network in the space meets the budgets; the message names the
             constraint and the best value that can be reached.
     """
     began = time.perf_counter()
     feasible.check_floors(problem)
-    solution = solve_relaxed(problem, starts)
-    design = round_solution(problem, solution, name)
+    solution = solve_relaxed(problem, effort.starts)
+    design = round_solution(problem, solution, name, effort)
     return dataclasses.replace(design, seconds=time.perf_counter() - began)
 
 
