@@ -1,0 +1,31 @@
+"""DeepMAD-89M: SE inverted bottlenecks within 89 M parameters and 15.4 G MACs.
+
+Source: the paper's Table 3 (budgets, strides and rho) and Table 12 (recipe).
+Command: python -m deepmad_jax.main --config configs/deepmad_89m.py
+Expected: the paper reports 84.0 % top-1. Training here: not yet run.
+"""
+
+from deepmad_jax.config import default_config
+
+
+def get_config():
+    """The config."""
+    config = default_config()
+    config.name = "deepmad_89m"
+
+    design = config.design
+    design.block = "mbconv_se"
+    design.strides = (2, 2, 2, 2, 1)
+    design.kernels = (3, 5)
+    design.inner_ratio = (6.0,)
+    design.stem_width = (16, 64)
+    design.max_width = (1280,)
+    design.final_width = 2560
+    design.rho = 0.5
+    design.resolution = 224
+    design.macs = 15.4e9
+    design.params = 89e6
+
+    config.data.source = "tfds"
+    config.data.name = "imagenet2012"
+    return config

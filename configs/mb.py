@@ -1,0 +1,31 @@
+"""DeepMAD-MB: within MobileNetV2's parameters and MACs, seven stages.
+
+Source: the paper's Table 2 (budgets, strides and rho) and Table 12 (recipe).
+Command: python -m deepmad_jax.main --config configs/mb.py
+Expected: the paper reports 72.3 % top-1. Training here: not yet run.
+"""
+
+from deepmad_jax.config import default_config
+
+
+def get_config():
+    """The config."""
+    config = default_config()
+    config.name = "mb"
+
+    design = config.design
+    design.block = "mbconv_se"
+    design.strides = (1, 2, 2, 2, 1, 2, 1)
+    design.kernels = (3, 5)
+    design.inner_ratio = (1.5, 6.0)
+    design.stem_width = (16, 32)
+    design.max_width = (1280,)
+    design.final_width = 1280
+    design.rho = 0.5
+    design.resolution = 224
+    design.macs = 320e6
+    design.params = 3.5e6
+
+    config.data.source = "tfds"
+    config.data.name = "imagenet2012"
+    return config
