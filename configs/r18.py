@@ -38,6 +38,7 @@ def get_config(variant: str = ""):
         config.train.epochs, config.train.warmup_epochs, config.train.cooldown_epochs = 2, 0, 0
         config.train.log_every_steps = 1
         config.train.dtype = "float32"
+        config.train.batch_norm_momentum = 0.1  # 0.01 would barely move in so few steps
     elif variant:
         raise ValueError(f"configs/r18.py has no variant {variant!r}; known: quick")
     return config

@@ -45,6 +45,7 @@ class Solution:
         x: log variables (see `relax`), shape (1 + 4 S,).
         point: the same as widths, inner widths, kernels and depths.
         objective: relaxed, nats.
+        multipliers: of all constraints (see `relax.constraints`), nats for a violation of 1.
         prices: nats that the whole of each budget is worth at the margin, by name.
         violation: greatest excess over a constraint, relative.
         converged: whether ``violation`` is negligible. Where it is not, the point still serves as a
@@ -56,6 +57,7 @@ class Solution:
     x: np.ndarray
     point: Point
     objective: float
+    multipliers: np.ndarray
     prices: dict[str, float]
     violation: float
     converged: bool
@@ -105,6 +107,7 @@ def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
         x=x[best],
         point=point,
         objective=float(objective[best]),
+        multipliers=multipliers[best] * scale[best],
         prices={name: float(multipliers[best, i] * scale[best]) for i, name in enumerate(BUDGETS)},
         violation=float(violation[best]),
         converged=bool(solved[best]),
@@ -145,4 +148,4 @@ def _solve_one(form: Form, data: Data, box: Box, start: Array):  # type: ignore[
     objective = jnp.where(jnp.isfinite(history[0][-1]), history[0][-1], -jnp.inf)
     violation = jnp.where(jnp.isfinite(history[1][-1]), history[1][-1], jnp.inf)
     x = jnp.where(jnp.isfinite(x), x, start)
-    return x, objective, violation, multipliers[: len(BUDGETS)], scale, history
+    return x, objective, violation, multipliers, scale, history
