@@ -28,7 +28,7 @@ class Stem:
     stride: int = 2
 
     def __post_init__(self) -> None:
-        _check_int("stem width", self.width, 1)
+        check_int("stem width", self.width, 1)
         _check_kernel("stem kernel", self.kernel)
         _check_stride("stem stride", self.stride)
 
@@ -61,7 +61,7 @@ class Stage:
                 f"Unknown block {self.block!r}; {did_you_mean(str(self.block), BLOCKS)}"
             )
         for field in ("width", "inner", "depth", "groups"):
-            _check_int(f"stage {field}", getattr(self, field), 1)
+            check_int(f"stage {field}", getattr(self, field), 1)
         _check_kernel("stage kernel", self.kernel)
         _check_stride("stage stride", self.stride)
         if self.block in MBCONV_BLOCKS and self.groups != 1:
@@ -99,9 +99,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for field in ("resolution", "in_channels", "classes"):
-            _check_int(field, getattr(self, field), 1)
+            check_int(field, getattr(self, field), 1)
         if self.final_width is not None:
-            _check_int("final_width", self.final_width, 1)
+            check_int("final_width", self.final_width, 1)
         if not self.stages:
             raise InvalidArchitecture("An architecture needs at least one stage; none was given.")
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -140,12 +140,12 @@ class Architecture:
         Raises:
             InvalidArchitecture: a key is missing, unknown or of the wrong type.
         """
-        fields = dict(_check_keys("architecture", data, cls))
-        fields["stem"] = Stem(**_check_keys("stem", fields["stem"], Stem))
+        fields = dict(check_keys("architecture", data, cls))
+        fields["stem"] = Stem(**check_keys("stem", fields["stem"], Stem))
         if not isinstance(fields["stages"], list | tuple):
             raise InvalidArchitecture(f"stages must be a list, not {fields['stages']!r}.")
         fields["stages"] = tuple(
-            Stage(**_check_keys(f"stage {i}", stage, Stage))
+            Stage(**check_keys(f"stage {i}", stage, Stage))
             for i, stage in enumerate(fields["stages"], 1)
         )
         return cls(**fields)
@@ -173,7 +173,7 @@ class Architecture:
             raise InvalidArchitecture(f"{path}: {error}") from error
 
 
-def _check_keys(what: str, data: Any, cls: type) -> dict[str, Any]:
+def check_keys(what: str, data: Any, cls: type) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InvalidArchitecture(f"{what} must be an object with named fields, not {data!r}.")
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -190,7 +190,7 @@ def _check_keys(what: str, data: Any, cls: type) -> dict[str, Any]:
     return data
 
 
-def _check_int(what: str, value: Any, minimum: int) -> None:
+def check_int(what: str, value: Any, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise InvalidArchitecture(
             f"{what} must be an integer of at least {minimum}, not {value!r}."
@@ -198,7 +198,7 @@ def _check_int(what: str, value: Any, minimum: int) -> None:
 
 
 def _check_kernel(what: str, value: Any) -> None:
-    _check_int(what, value, 1)
+    check_int(what, value, 1)
     if value % 2 == 0:
         raise InvalidArchitecture(
             f"{what} is {value}; only odd kernels are defined (padding is (k - 1) / 2)."

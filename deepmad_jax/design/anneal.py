@@ -2,8 +2,9 @@
 
 The relaxed solution tells what each budget is worth, so the chains climb
 ``objective - 1.5 * sum_j lambda_j * excess_j``: an exact penalty with the relaxed multipliers,
-raised by half. Chains may cross infeasible ground, where single steps on the feasible lattice get stuck;
-each keeps the best feasible point it has seen. One jitted loop serves all problems of a form.
+raised by half. Chains may cross infeasible ground, where single steps on the feasible lattice get
+stuck; each keeps the best feasible point it has seen. One jitted loop serves all problems of a
+form.
 """
 
 from functools import cache, partial
@@ -16,7 +17,6 @@ import numpy as np
 from deepmad_jax.design.entropy import Array
 from deepmad_jax.design.lattice import Lattice, repair, split, structural_violation, to_point
 from deepmad_jax.design.program import Data, Form, Numbers, evaluate
-
 
 STRICTNESS = 1.5
 """What overspending costs, in relaxed multipliers: above 1, or chains would leave the budgets."""

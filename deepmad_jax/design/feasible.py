@@ -1,12 +1,16 @@
 """Whether a problem can be met at all, and what the nearest reachable value is.
 
-Costs grow with every variable, so the smallest network tells the floor of params and MACs; rho
-falls with width and grows with depth, so the shallowest, widest network tells its floor. Where each
-budget alone can be met but no network meets all, the integer search says how close it came.
+Costs grow with every variable, so the smallest network tells the floor of params and MACs. rho is
+bounded below by giving every layer the greatest fan-in of the space, at the number of layers where
+that helps most. Where each budget alone could be met but no network meets all, the integer search
+says how close it came.
 """
 
 import numpy as np
 
+from deepmad_jax.arch.cost import fan_in
+from deepmad_jax.arch.layers import layer_table
+from deepmad_jax.design.entropy import effectiveness
 from deepmad_jax.design.lattice import Lattice, inner_bounds, lattice_of, repair, to_point
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Numbers, data_of, evaluate, form_of
@@ -26,17 +30,16 @@ def check_floors(problem: Problem) -> None:
     """Raises `InfeasibleProblem` where a budget lies below what the space can reach by itself."""
     form, data, lattice = form_of(problem), data_of(problem), lattice_of(problem)
     smallest = evaluate(form, data, to_point(lattice, smallest_network(lattice, problem)))
-    widest = evaluate(form, data, to_point(lattice, widest_network(lattice, problem)))
     for name, floor in (
         ("macs", smallest.macs),
         ("params", smallest.params),
-        ("rho", min(smallest.rho, widest.rho)),
+        ("rho", least_rho(problem)),
     ):
         budget = getattr(problem, name)
         if floor > budget:
-            which = "widest, shallowest" if name == "rho" else "smallest"
+            needs = "every one has more than" if name == "rho" else "the smallest needs"
             raise InfeasibleProblem(
-                f"No network in this space fits {_show(name, budget)}: the {which} needs "
+                f"No network in this space fits {_show(name, budget)}: {needs} "
                 f"{_show(name, float(floor))}. {_ADVICE[name]}"
             )
 
@@ -90,6 +93,27 @@ def smallest_network(lattice: Lattice, problem: Problem) -> np.ndarray:
             )
         u[i] = below = usable[0]
     return np.asarray(repair(lattice, u))
+
+
+def least_rho(problem: Problem) -> float:
+    """A value that rho exceeds or equals in every network of the space, in either convention.
+
+    With N layers, one of them the stem, rho = N / wbar is least where all but the stem have the
+    greatest fan-in; the least over every N the depths allow is taken.
+    """
+    lattice = lattice_of(problem)
+    widest = widest_network(lattice, problem)
+    counts, greatest, stem_log = [], 0.0, 0.0
+    depths = slice(1 + 3 * problem.num_stages, None)
+    for bound in (lattice.low, lattice.high):
+        widest[depths] = bound[depths]
+        rows = layer_table(problem.architecture("widest", to_point(lattice, widest)))
+        convs = [row for row in rows if row.layer.kind == "conv" and row.layer.branch == "main"]
+        counts.append(sum(row.repeat for row in convs))
+        greatest = max(greatest, *(np.log(fan_in(row.layer)) for row in convs))
+        stem_log = float(np.log(fan_in(convs[0].layer)))
+    layers = np.arange(counts[0], counts[1] + 1)
+    return float(effectiveness(layers, stem_log + (layers - 1) * greatest).min())
 
 
 def widest_network(lattice: Lattice, problem: Problem) -> np.ndarray:

@@ -70,7 +70,7 @@ class Effort:
 
 
 # Widths first, so that vectors of depths can be compared; then free moves between depths; then
-# fewer and fewer depths with more chains for each.
+# fewer and fewer depths with more chains for each; last a cool round free to move again.
 FULL = Effort(
     starts=3,
     chains=256,
@@ -80,15 +80,16 @@ FULL = Effort(
         Round(32, True, 1e-3, 2e-2),
         Round(32, False, 1e-3, 2e-3),
         Round(8, False, 5e-4, 2e-3),
+        Round(4, True, 2e-4, 1e-3),
     ),
     pairs=16,
-    triples=2,
+    triples=3,
 )
 QUICK = Effort(
     starts=1,
     chains=128,
     steps=500,
-    rounds=FULL.rounds,
+    rounds=FULL.rounds[:4],
     pairs=6,
     triples=1,
 )

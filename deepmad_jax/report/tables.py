@@ -6,11 +6,11 @@ results (``design.json``) as they stand. What the results do not hold is left ou
 
 import dataclasses
 import html
-import itertools
 from collections.abc import Callable
 from typing import Any
 
 from deepmad_jax.arch import Architecture, cost, layer_table
+from deepmad_jax.arch.growth import width_growth
 from deepmad_jax.report.read import finite, mapping, numbers
 from deepmad_jax.report.sections import describe, level_resolutions, sections
 
@@ -254,7 +254,11 @@ def _facts(arch: Architecture, design: dict[str, Any]) -> Table:
             "no network in the space is better",
         ),
         ("gap", "-" if gap is None else f"{100 * gap:.4f} %", "(bound - objective) / objective"),
-        ("width growth", _growth(arch), "at each downsampling, from the stem on"),
+        (
+            "width growth",
+            "  ".join(f"{g:.2f}" for g in width_growth(arch)) or "-",
+            "at each downsampling, from the stem on",
+        ),
         ("convention", _word(design.get("convention")), "how entropy and costs are counted"),
         ("candidates", _maybe(_count, finite(design.get("candidates"))), "networks tried"),
         ("starts", _maybe(_count, finite(design.get("starts"))), "of the relaxed solver"),
@@ -267,16 +271,6 @@ def _facts(arch: Architecture, design: dict[str, Any]) -> Table:
         tuple(fact for fact in known if fact[1] != "-"),
         "lrl",
     )
-
-
-def _growth(arch: Architecture) -> str:
-    widths = [arch.stem.width, *(stage.width for stage in arch.stages)]
-    ratios = [
-        after / before
-        for stage, (before, after) in zip(arch.stages, itertools.pairwise(widths), strict=True)
-        if stage.stride == 2
-    ]
-    return "  ".join(f"{ratio:.2f}" for ratio in ratios) or "-"
 
 
 def _whole(value: int | None) -> str:
