@@ -37,10 +37,16 @@ def check_floors(problem: Problem) -> None:
     ):
         budget = getattr(problem, name)
         if floor > budget:
-            needs = "every one has more than" if name == "rho" else "the smallest needs"
+            if name == "rho":
+                shallow = evaluate(form, data, to_point(lattice, widest_network(lattice, problem)))
+                reason = (
+                    f"the widest, shallowest has {_show(name, float(shallow.rho))}, and none can "
+                    f"have less than {_show(name, floor)}"
+                )
+            else:
+                reason = f"the smallest needs {_show(name, float(floor))}"
             raise InfeasibleProblem(
-                f"No network in this space fits {_show(name, budget)}: {needs} "
-                f"{_show(name, float(floor))}. {_ADVICE[name]}"
+                f"No network in this space fits {_show(name, budget)}: {reason}. {_ADVICE[name]}"
             )
 
 

@@ -43,7 +43,8 @@ def test_too_few_params_name_the_smallest_networks_params():
 def test_a_rho_that_no_network_reaches_names_the_least():
     message = refusal(rho=1e-4)
     assert "rho 0.0001" in message
-    assert "every one has more than rho" in message
+    assert "the widest, shallowest has rho" in message
+    assert "none can have less than rho" in message
     assert "Raise rho" in message
 
 
