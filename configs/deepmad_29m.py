@@ -1,6 +1,7 @@
 """DeepMAD-29M: SE inverted bottlenecks within 29 M parameters and 4.5 G MACs.
 
-Source: the paper's Table 3 (budgets, strides and rho) and Table 12 (recipe).
+Source: the paper's Table 3 (budgets, strides and rho) and Table 12 (recipe; mixup, cutmix, random
+erasing and RandAugment are still missing).
 Command: python -m deepmad_jax.main --config configs/deepmad_29m.py
 Variants: ``configs/deepmad_29m.py:288`` is designed for and trained at 288 pixels.
 Expected: the paper reports 82.5 (82.8 at 288 pixels) % top-1. Training here: not yet run.

@@ -1,6 +1,7 @@
 """DeepMAD-50M: SE inverted bottlenecks within 50 M parameters and 8.7 G MACs.
 
-Source: the paper's Table 3 (budgets, strides and rho) and Table 12 (recipe).
+Source: the paper's Table 3 (budgets, strides and rho) and Table 12 (recipe; mixup, cutmix, random
+erasing and RandAugment are still missing).
 Command: python -m deepmad_jax.main --config configs/deepmad_50m.py
 Expected: the paper reports 83.9 % top-1. Training here: not yet run.
 """

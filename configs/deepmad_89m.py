@@ -1,6 +1,7 @@
 """DeepMAD-89M: SE inverted bottlenecks within 89 M parameters and 15.4 G MACs.
 
-Source: the paper's Table 3 (budgets, strides and rho) and Table 12 (recipe).
+Source: the paper's Table 3 (budgets, strides and rho) and Table 12 (recipe; mixup, cutmix, random
+erasing and RandAugment are still missing).
 Command: python -m deepmad_jax.main --config configs/deepmad_89m.py
 Expected: the paper reports 84.0 % top-1. Training here: not yet run.
 """

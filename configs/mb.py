@@ -1,6 +1,7 @@
 """DeepMAD-MB: within MobileNetV2's parameters and MACs, seven stages.
 
-Source: the paper's Table 2 (budgets, strides and rho) and Table 12 (recipe).
+Source: the paper's Table 2 (budgets, strides and rho) and Table 12 (recipe; mixup, cutmix, random
+erasing and RandAugment are still missing).
 Command: python -m deepmad_jax.main --config configs/mb.py
 Expected: the paper reports 72.3 % top-1. Training here: not yet run.
 """

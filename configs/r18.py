@@ -1,6 +1,7 @@
 """DeepMAD-R18: the network of greatest entropy within ResNet-18's parameters and MACs.
 
-Source: the paper's Table 1 (rho 0.3) and Table 12 (recipe).
+Source: the paper's Table 1 (rho 0.3) and Table 12 (recipe; mixup, cutmix, random
+erasing and RandAugment are still missing).
 Command: python -m deepmad_jax.main --config configs/r18.py
 Variants: ``configs/r18.py:quick`` trains a few steps on generated 64-pixel images, to see the road.
 Expected: the paper reports 77.7 % top-1 for its own DeepMAD-R18. Training here: not yet run.
@@ -29,6 +30,7 @@ def get_config(variant: str = ""):
     config.data.name = "imagenet2012"
 
     if variant == "quick":
+        config.name = "r18_quick"
         config.data.source = "fake"
         config.data.fake_images = 64
         design.resolution = 64

@@ -1,6 +1,7 @@
 """DeepMAD-R34: the network of greatest entropy within ResNet-34's parameters and MACs.
 
-Source: the paper's Table 1 (budgets, strides and rho) and Table 12 (recipe).
+Source: the paper's Table 1 (budgets, strides and rho) and Table 12 (recipe; mixup, cutmix, random
+erasing and RandAugment are still missing).
 Command: python -m deepmad_jax.main --config configs/r34.py
 Expected: the paper reports 79.7 % top-1. Training here: not yet run.
 """

@@ -1,6 +1,7 @@
 """DeepMAD-R50: the network of greatest entropy within ResNet-50's parameters and MACs.
 
-Source: the paper's Table 1 (budgets, strides and rho) and Table 12 (recipe).
+Source: the paper's Table 1 (budgets, strides and rho) and Table 12 (recipe; mixup, cutmix, random
+erasing and RandAugment are still missing).
 Command: python -m deepmad_jax.main --config configs/r50.py
 Expected: the paper reports 80.6 % top-1. Training here: not yet run.
 """

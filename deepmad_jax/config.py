@@ -51,10 +51,22 @@ class DataConfig:
     workers: int = 0
     fake_images: int = 2048
 
+    def __post_init__(self) -> None:
+        if self.workers < 0 or self.fake_images < 1:
+            raise InvalidConfig(
+                f"data.workers is {self.workers} and data.fake_images {self.fake_images}, but must "
+                "be at least 0 and at least 1."
+            )
+        if not 0 < self.eval_crop <= 1:
+            raise InvalidConfig(f"data.eval_crop is {self.eval_crop}, but must lie in (0, 1].")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How the network is trained (defaults: the paper's ImageNet recipe, Table 12).
+    """How the network is trained.
+
+    Defaults are the paper's ImageNet recipe (Table 12) without its mixup, cutmix, random erasing
+    and RandAugment.
 
     Attributes:
         epochs: passes over the training images, warm-up and cool-down included.
@@ -69,8 +81,8 @@ class TrainConfig:
         batch_norm_momentum: share of the new batch in the running statistics.
         ema_decay: of the averaged parameters used for evaluation; None keeps no average.
         dtype: ``float32`` or ``bfloat16`` compute; params and statistics stay float32.
-        scan: run the repeated blocks of a stage as one scanned block; None picks what was
-            measured faster on the device at hand.
+        scan: run the repeated blocks of a stage as one scanned block; None is the default of the
+            device at hand (see `nets.stage`).
         log_every_steps, eval_every_epochs, checkpoint_every_epochs: rhythm.
         keep_checkpoints: how many checkpoints stay.
         seed: of initialisation, shuffling and augmentation.
@@ -120,6 +132,8 @@ class Config:
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
 
     def __post_init__(self) -> None:
+        if not self.jobs:
+            raise InvalidConfig(f"jobs is empty; name at least one of {', '.join(JOBS)}.")
         for job in self.jobs:
             if job not in JOBS:
                 raise InvalidConfig(f"jobs holds {job!r}; {did_you_mean(job, JOBS)}")

@@ -8,6 +8,7 @@ of the user's ends with one message on stderr and exit status 2; what was alread
 """
 
 import argparse
+import inspect
 import json
 import os
 import runpy
@@ -56,6 +57,15 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("deepmad_jax"):
+            raise
+        print(
+            f"\nerror: This job needs {error.name}, which is not installed: pip install "
+            "'deepmad_jax[train,report]', or -e '.[train,report]' in a checkout.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("\ninterrupted; what was already saved in the workdir stays.", file=sys.stderr)
         return 130
@@ -87,9 +97,11 @@ def parse(argv: list[str]) -> tuple[Config, Path]:
 
 def run(config: Config, workdir: Path) -> None:
     """Runs ``config.jobs`` in order; each leaves its files in ``workdir``."""
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot use {workdir} as workdir: {error.strerror}.") from error
     _enable_compilation_cache()
-    _write(workdir / "config.json", json.dumps(_finite(config_module.to_dict(config)), indent=1))
     for job in config.jobs:
         DISPATCH[job](config, workdir)
 
@@ -101,9 +113,8 @@ def design(config: Config, workdir: Path) -> None:
 
     print(f"Designing {config.name} ...", flush=True)
     result = design_network(config.design, config.name)
-    _refuse_to_orphan_checkpoints(workdir, result.architecture)
     numbers = result.to_dict()
-    _write(workdir / "architecture.json", result.architecture.to_json())
+    _settle(config, workdir, result.architecture)
     _write(workdir / "design.json", json.dumps(numbers, indent=1))
     print(report.design_table(result.architecture, numbers))
     report.write(workdir)
@@ -115,7 +126,10 @@ def train(config: Config, workdir: Path) -> None:
     from deepmad_jax import report
     from deepmad_jax.tasks import classify
 
-    classify.train(config, architecture_of(config, workdir), workdir)
+    architecture = architecture_of(config, workdir)
+    _refuse_to_mix(config, workdir)
+    _settle(config, workdir, architecture)
+    classify.train(config, architecture, workdir)
     report.write(workdir)
 
 
@@ -124,7 +138,8 @@ def evaluate(config: Config, workdir: Path) -> None:
     from deepmad_jax import report
     from deepmad_jax.tasks import classify
 
-    result = classify.evaluate(config, architecture_of(config, workdir), workdir)
+    architecture = architecture_of(config, workdir)
+    result = classify.evaluate(config, architecture, workdir)
     report.write(workdir)
     print(
         f"top-1 {result['top1']:.2%}, top-5 {result['top5']:.2%} on {result['images']:,} images "
@@ -138,7 +153,7 @@ def describe(config: Config, workdir: Path) -> None:
 
     found = workdir / "design.json"
     use_design = config.architecture is None and found.exists()
-    numbers = json.loads(found.read_text()) if use_design else None
+    numbers = _read_json(found) if use_design else None
     print(report.design_table(architecture_of(config, workdir), numbers))
 
 
@@ -189,9 +204,55 @@ def _refuse_to_orphan_checkpoints(workdir: Path, architecture: Architecture) -> 
         return
     if Architecture.load(path) != architecture:
         raise UserError(
-            f"{workdir} holds checkpoints of another architecture than this design gives. Choose "
-            "another --workdir, or move the old run away. Nothing was overwritten."
+            f"{workdir} holds checkpoints of another architecture than this one. To go on with the "
+            "old one leave the design job out (--config.jobs=train,evaluate); for the new one "
+            "choose another --workdir. Nothing was overwritten."
         )
+
+
+def _refuse_to_mix(config: Config, workdir: Path) -> None:
+    """Training goes on only with the recipe and the data that the checkpoints were made with."""
+    path, checkpoints = workdir / "config.json", workdir / "checkpoints"
+    if not (path.exists() and checkpoints.exists() and any(checkpoints.iterdir())):
+        return
+    old = _read_json(path)
+    # Through JSON, so that both sides hold lists and nulls alike.
+    new = json.loads(json.dumps(_finite(config_module.to_dict(config))))
+    parts = ({k: c.get(k, {}) for k in ("data", "train")} for c in (old, new))
+    differing = [
+        line
+        for line in config_module.differing_fields(*parts)
+        if line.partition(":")[0] not in _MAY_CHANGE
+    ]
+    if differing:
+        raise UserError(
+            f"{workdir} holds a run with another config ({'; '.join(differing)}). Give the same "
+            "values to go on with it, or choose another --workdir for a new run."
+        )
+
+
+_MAY_CHANGE = (
+    "data.data_dir",
+    "train.eval_batch_size",
+    "train.log_every_steps",
+    "train.eval_every_epochs",
+    "train.keep_checkpoints",
+)
+"""Fields that change nothing in what a run computes."""
+
+
+def _settle(config: Config, workdir: Path, architecture: Architecture) -> None:
+    """Writes down what the workdir's run is: its architecture and its config."""
+    _refuse_to_orphan_checkpoints(workdir, architecture)
+    _write(workdir / "architecture.json", architecture.to_json())
+    _write(workdir / "config.json", json.dumps(_finite(config_module.to_dict(config)), indent=1))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot read {path}: {error}. Run the design job again.") from error
 
 
 class _Parser(argparse.ArgumentParser):
@@ -208,15 +269,19 @@ def _load(config: str) -> ml_collections.ConfigDict:
     if not Path(file).is_file():
         raise InvalidConfig(f"There is no config file {file}; the project's own are in configs/.")
     try:
-        get_config = runpy.run_path(file)["get_config"]
+        get_config = runpy.run_path(file).get("get_config")
+        if get_config is None:
+            raise InvalidConfig(f"{file} defines no function get_config().")
+        if variant and not inspect.signature(get_config).parameters:
+            raise InvalidConfig(f"{file} has no variants; leave out {':' + variant!r}.")
         return get_config(variant) if variant else get_config()
-    except KeyError as error:
-        raise InvalidConfig(f"{file} defines no function get_config().") from error
+    except UserError:
+        raise
     except AttributeError as error:
         # ConfigDict is locked; the last line of its message names the nearest field.
         raise InvalidConfig(f"In {file}: {str(error).splitlines()[-1]}") from error
-    except (TypeError, ValueError) as error:
-        raise InvalidConfig(f"{file} cannot give variant {variant!r}: {error}") from error
+    except (SyntaxError, TypeError, ValueError, LookupError) as error:
+        raise InvalidConfig(f"In {file}: {type(error).__name__}: {error}") from error
 
 
 def _split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
@@ -243,7 +308,7 @@ def _enable_compilation_cache() -> None:
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "deepmad_jax"
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepmad_jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)  # for the processes of a sweep
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

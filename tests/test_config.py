@@ -90,6 +90,8 @@ def test_a_typo_or_wrong_type_fails_at_once_with_a_hint(values, path, text, word
         ({"rho": float("nan")}, "positive"),
         ({"convention": "papers"}, "did you mean 'paper'"),
         ({"beta": -1.0}, "not negative"),
+        ({"seed": -1}, "must not be negative"),
+        ({"max_width": 10**15}, "must not exceed"),
     ],
 )
 def test_an_impossible_problem_is_refused_with_what_to_give(fields, words):
@@ -105,6 +107,17 @@ def test_config_survives_a_round_trip_through_plain_values():
 def test_unknown_job_is_named():
     with pytest.raises(InvalidConfig, match="did you mean 'design'"):
         Config(jobs=("desing",))
+
+
+def test_no_job_is_refused():
+    with pytest.raises(InvalidConfig, match="jobs is empty"):
+        Config(jobs=())
+
+
+@pytest.mark.parametrize("fields", [{"workers": -1}, {"fake_images": 0}, {"eval_crop": 1.5}])
+def test_impossible_data_settings_are_refused(fields):
+    with pytest.raises(InvalidConfig, match=next(iter(fields))):
+        DataConfig(**fields)
 
 
 def test_differing_fields_are_named_with_both_values():

@@ -44,6 +44,7 @@ def test_the_named_problems_are_the_papers():
         for variant in ["", *VARIANTS.get(file.stem, [])]:
             config = config_of(file, variant)
             if variant == "quick":
+                assert config.name == "r18_quick"  # a workdir of its own
                 continue
             p = config.design
             found[config.name] = (p.block, p.num_stages, p.rho, p.macs, p.params, p.resolution)

@@ -128,6 +128,74 @@ def test_a_new_design_does_not_orphan_checkpoints(tmp_path, refused):
     assert (tmp_path / "architecture.json").read_text() == before
 
 
+def test_a_refused_design_leaves_the_runs_config_alone(tmp_path, refused):
+    workdir = ["--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design", *workdir)) == 0
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    before = (tmp_path / "config.json").read_text()
+    refused("--config.jobs=design", "--config.design.params=2e4", *workdir)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_training_refuses_to_go_on_with_another_recipe(tmp_path, refused):
+    workdir = ["--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design", *workdir)) == 0
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    said = refused(
+        "--config.jobs=train",
+        "--config.train.learning_rate=0.5",
+        "--config.data.source=fake",
+        *workdir,
+    )
+    assert "train.learning_rate: 0.1 -> 0.5" in said
+    assert "data.source: 'digits' -> 'fake'" in said
+
+
+def test_an_architecture_from_elsewhere_becomes_the_workdirs(tmp_path):
+    assert main(command("--config.jobs=design", "--workdir", str(tmp_path / "a"))) == 0
+    file = tmp_path / "a" / "architecture.json"
+    arguments = [
+        "--config.jobs=train,evaluate",
+        f"--config.architecture={file}",
+        "--config.data.source=fake",
+        "--config.data.fake_images=64",
+        "--config.train.epochs=1",
+        "--config.train.warmup_epochs=0",
+        "--workdir",
+        str(tmp_path / "b"),
+    ]
+    assert main(command(*arguments)) == 0
+    assert (tmp_path / "b" / "architecture.json").read_text() == file.read_text()
+    assert (tmp_path / "b" / "report.html").exists()
+
+
+def test_a_workdir_that_is_a_file_is_refused(tmp_path, refused):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert f"Cannot use {file} as workdir" in refused("--workdir", str(file))
+
+
+def test_a_broken_design_file_is_named(tmp_path, refused):
+    assert main(command("--config.jobs=design", "--workdir", str(tmp_path))) == 0
+    (tmp_path / "design.json").write_text("{")
+    said = refused("--config.jobs=describe", "--workdir", str(tmp_path))
+    assert "design.json" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("x = 1\n", "no function get_config"), ("def get_config(:\n", "SyntaxError")],
+)
+def test_a_file_that_is_no_config_is_refused(tmp_path, refused, text, words):
+    file = tmp_path / "bad.py"
+    file.write_text(text)
+    assert words in refused(config=str(file))
+
+
+def test_a_variant_of_a_file_without_variants_is_refused(refused):
+    assert "has no variants" in refused(config=f"{DIGITS}:quick")
+
+
 def test_missing_imagenet_is_explained_after_the_design_is_saved(tmp_path, refused):
     said = refused(
         "--workdir", str(tmp_path), f"--config.data.data_dir={tmp_path / 'data'}", config=R18

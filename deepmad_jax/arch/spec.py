@@ -169,7 +169,7 @@ class Architecture:
                 f"Cannot read the architecture file {path}: {error.strerror}. "
                 "Give the path of an architecture.json, or run the design job first."
             ) from error
-        except InvalidArchitecture as error:
+        except (InvalidArchitecture, UnicodeDecodeError) as error:
             raise InvalidArchitecture(f"{path}: {error}") from error
 
 

@@ -14,6 +14,7 @@ from deepmad_jax.arch.spec import BLOCKS, Architecture, Stage, Stem
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 CONVENTIONS = ("paper", "tinynas")
+MOST_CHANNELS = 2**20  # counts of wider layers would leave the whole numbers a float64 holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +168,13 @@ def _check_problem(p: Problem) -> None:
         )
     if p.stem_stride not in (1, 2):
         raise InvalidConfig(f"design.stem_stride is {p.stem_stride}, but must be 1 or 2.")
+    if p.seed < 0:
+        raise InvalidConfig(f"design.seed is {p.seed}, but must not be negative.")
+    if max(*p.max_width, p.stem_width[-1], p.final_width or 1) > MOST_CHANNELS:
+        raise InvalidConfig(
+            f"design.max_width {p.max_width}, stem_width {p.stem_width} and final_width "
+            f"{p.final_width} must not exceed {MOST_CHANNELS:,} channels."
+        )
     if not p.kernels or any(k < 1 or k % 2 == 0 for k in p.kernels):
         raise InvalidConfig(f"design.kernels is {p.kernels}, but must hold odd sizes, such as 3,5.")
     for name in ("multiple_of", "resolution", "in_channels", "classes"):

@@ -88,18 +88,22 @@ class Logbook:
 
 
 def record(workdir: str | Path, line: Mapping[str, Any]) -> None:
-    """Puts one line into ``metrics.jsonl``, in place of the one of the same split and step.
+    """Appends one line to ``metrics.jsonl``, unless it is there already.
 
-    Where that line says the same already, the file is not touched: a run may be writing to it.
+    Never rewrites the file: a run may be writing to it, and what was measured before stays. Of
+    several lines of one split and step, the last counts.
     """
     if jax.process_index() != 0:
         return
     path = Path(workdir) / FILE_NAME
-    lines = _read(path)
-    if json.loads(_to_json(line)) not in lines:
-        name = (line["split"], line["step"])
-        others = [other for other in lines if (other["split"], other["step"]) != name]
-        _rewrite(path, [*others, line])
+    name = (line["split"], line["step"])
+    same = [other for other in _read(path) if (other["split"], other["step"]) == name]
+    if same and same[-1] == json.loads(_to_json(line)):
+        return
+    text = path.read_text() if path.exists() else ""
+    with path.open("a") as file:
+        # A run that was killed may have left half a line.
+        file.write(("" if text.endswith("\n") or not text else "\n") + _to_json(line))
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ steps nearest to 2, 4, 6 epochs, not a period of rounded length that drifts away
 """
 
 import dataclasses
+import math
 
 from deepmad_jax.config import TrainConfig
 from deepmad_jax.errors import InvalidConfig
@@ -86,12 +87,23 @@ def _check(config: TrainConfig) -> None:
         "checkpoint_every_epochs",
         "keep_checkpoints",
     ):
-        if not getattr(config, field) > 0:
+        if not 0 < getattr(config, field) < math.inf:
             raise InvalidConfig(
-                f"config.train.{field} is {getattr(config, field)}, but must be more than 0."
+                f"config.train.{field} is {getattr(config, field)}, but must be more than 0, and "
+                "finite."
+            )
+    for field in ("momentum", "label_smoothing", "batch_norm_momentum", "ema_decay"):
+        value = getattr(config, field)
+        if (
+            value is not None
+            and not 0 <= value < 1
+            and (field, value) != ("batch_norm_momentum", 1)
+        ):
+            raise InvalidConfig(
+                f"config.train.{field} is {value}, but must be at least 0 and less than 1."
             )
     ends = config.warmup_epochs + config.cooldown_epochs
-    if min(config.warmup_epochs, config.cooldown_epochs) < 0 or ends >= config.epochs:
+    if not (min(config.warmup_epochs, config.cooldown_epochs) >= 0 and ends < config.epochs):
         raise InvalidConfig(
             f"config.train has warmup_epochs={config.warmup_epochs:g} and "
             f"cooldown_epochs={config.cooldown_epochs:g}, which leave nothing of "

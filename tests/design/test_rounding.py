@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,13 @@ def test_rounded_r18_meets_every_budget(r18):
 
 def test_rounded_r18_is_close_to_the_best_known(r18):
     assert r18.numbers.objective >= 0.999 * BEST_R18
+
+
+def test_the_readme_shows_the_design_that_is_found(r18):
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
+    numbers = r18.numbers
+    for value in (f"{numbers.objective:,.2f}", f"{numbers.params:,.0f}", f"{numbers.macs:,.0f}"):
+        assert value in readme
 
 
 def test_design_file_holds_the_programs_numbers(r18):

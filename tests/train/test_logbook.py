@@ -55,7 +55,7 @@ def test_resumed_run_drops_the_lines_beyond_its_checkpoint(tmp_path):
     assert lines_of(tmp_path)[-1]["loss"] == 0.5
 
 
-def test_recorded_line_takes_the_place_of_the_one_of_the_same_step(tmp_path):
+def test_recording_keeps_what_was_measured_before(tmp_path):
     old = [
         {"split": "eval", "step": 2, "top1": 0.5},
         train_line(2, loss=1.0),
@@ -66,7 +66,22 @@ def test_recorded_line_takes_the_place_of_the_one_of_the_same_step(tmp_path):
     assert lines_of(tmp_path) == old
     new = {"split": "eval", "step": 2, "top1": 0.6}
     record(tmp_path, new)
-    assert lines_of(tmp_path) == [*old[1:], new]
+    assert lines_of(tmp_path) == [*old, new]
+
+
+def test_recording_does_not_cut_off_a_run_that_is_writing(tmp_path):
+    with Logbook(tmp_path, resumed_step=0, total_steps=10) as logbook:
+        logbook.write(train_line(1, loss=1.0))
+        record(tmp_path, {"split": "eval", "step": 1, "top1": 0.5})
+        logbook.write(train_line(2, loss=0.5))
+    assert [line["step"] for line in lines_of(tmp_path)] == [1, 1, 2]
+
+
+def test_recording_closes_a_line_that_was_cut_short(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"split": "tra')
+    record(tmp_path, {"split": "eval", "step": 1, "top1": 0.5})
+    last = (tmp_path / "metrics.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last) == {"split": "eval", "step": 1, "top1": 0.5}
 
 
 def test_recording_what_is_there_leaves_the_file_to_the_run_that_writes_it(tmp_path):
