@@ -19,7 +19,7 @@ import ml_collections
 from deepmad_jax.design.problem import Problem, Sweep
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
-JOBS = ("design", "train", "evaluate", "describe", "sweep")
+JOBS = ("design", "train", "evaluate", "describe", "sweep", "certify")
 """What ``config.jobs`` may hold; they run in the order given."""
 
 
@@ -121,6 +121,7 @@ class Config:
         design: the program to solve.
         data, train: see there.
         sweep: the budgets of the ``sweep`` job.
+        certify_seconds: how long the ``certify`` job tightens its bound.
     """
 
     name: str = "unnamed"
@@ -130,6 +131,7 @@ class Config:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
+    certify_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         if not self.jobs:

@@ -157,6 +157,31 @@ def describe(config: Config, workdir: Path) -> None:
     print(report.design_table(architecture_of(config, workdir), numbers))
 
 
+def certify(config: Config, workdir: Path) -> None:
+    """Bounds what any network of the space can reach; adds bound and gap to ``design.json``."""
+    from deepmad_jax import report
+    from deepmad_jax.design.certify import certify as bound
+
+    path = workdir / "design.json"
+    numbers = _read_json(path)
+    given = {name: getattr(config.design, name) for name in ("macs", "params", "rho")}
+    if numbers.get("budgets") != _finite(given):
+        raise UserError(
+            f"{path} is a design for {numbers.get('budgets')}, not for {_finite(given)}: run the "
+            "design job with this config first (--config.jobs=design,certify)."
+        )
+    print(f"Bounding {config.name} for {config.certify_seconds:g} s ...", flush=True)
+    result = bound(config.design, numbers["objective"], seconds=config.certify_seconds)
+    numbers |= {"upper_bound": result.upper_bound, "gap": result.gap}
+    _write(path, json.dumps(numbers, indent=1))
+    report.write(workdir)
+    print(
+        f"No network of this space exceeds {result.upper_bound:,.2f}; the design has "
+        f"{numbers['objective']:,.2f}: at most {result.gap:.3%} better is possible. "
+        f"{result.nodes:,} boxes bounded in {result.seconds:.0f} s."
+    )
+
+
 def sweep(config: Config, workdir: Path) -> None:
     """Designs for many budgets; writes ``sweep.csv``, ``sweep.parquet`` and the pictures."""
     from deepmad_jax.design.sweep import problems_of, run_sweep, write_tables
@@ -177,6 +202,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "evaluate": evaluate,
     "describe": describe,
     "sweep": sweep,
+    "certify": certify,
 }
 
 

@@ -50,6 +50,23 @@ def test_design_job_leaves_its_files_and_prints_the_table(tmp_path, capsys):
     assert design["budgets"] == {"macs": 5e6, "params": 5e4, "rho": 0.2}
 
 
+def test_certify_job_adds_a_bound_above_the_design(tmp_path):
+    workdir = ["--workdir", str(tmp_path)]
+    jobs = ["--config.jobs=design,certify", "--config.certify_seconds=1"]
+    assert main(command(*jobs, *workdir)) == 0
+    design = json.loads((tmp_path / "design.json").read_text())
+    assert design["upper_bound"] >= design["objective"]
+    expected = (design["upper_bound"] - design["objective"]) / abs(design["objective"])
+    assert design["gap"] == pytest.approx(expected)
+
+
+def test_certify_refuses_a_design_of_other_budgets(tmp_path, refused):
+    workdir = ["--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design", *workdir)) == 0
+    said = refused("--config.jobs=certify", "--config.design.params=3e4", *workdir)
+    assert "run the design job with this config first" in said
+
+
 def test_fields_set_on_the_command_line_reach_the_design(tmp_path):
     arguments = ["--config.design.params=3e4", "--config.design.rho", "0.3"]
     assert main(command("--config.jobs=design", *arguments, "--workdir", str(tmp_path))) == 0
