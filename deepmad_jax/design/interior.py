@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from deepmad_jax.design import bounds
-from deepmad_jax.design.bounds import Multipliers, Program, Relaxation
+from deepmad_jax.design.bounds import Multipliers, Relaxation
 from deepmad_jax.design.entropy import Array
+from deepmad_jax.design.terms import Program
 
 _FROZEN = 1e-7
 _CENTRING, _TO_BOUNDARY = 0.15, 0.99
@@ -98,7 +99,7 @@ def solve(
 
     state = (v, slack, by, at_low, at_high)
     v, slack, by, at_low, at_high = jax.lax.fori_loop(0, iterations, step, state)
-    point = jnp.clip(v[:size], box.low, box.high)
+    point = bounds.above_zero(box, v[:size])
     span = jnp.maximum(jnp.minimum(v - low, high - v), 1e-12)
     barrier = jnp.where(free > 0, (at_low + at_high) / span, 1e6)[:size]
     now = _constraints(program, box, beta, frame, v)

@@ -4,7 +4,6 @@ multipliers."""
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from deepmad_jax.design import bounds, certify
 from deepmad_jax.design.bounds import Multipliers
 from deepmad_jax.design.lattice import lattice_of, structural_violation, to_point
 from deepmad_jax.design.program import Point, data_of, evaluate, form_of
+from deepmad_jax.design.terms import program_of
 from deepmad_jax.errors import UserError
 from tests.design.problems import R18, TINY_SPACE, Problem
 from tests.design.test_rounding import BEST_R18, brute_force
@@ -145,7 +145,7 @@ def test_any_multipliers_and_any_point_give_a_valid_bound(block):
     for _ in range(6):
         problem = random_problem(rng, block)
         x, objective = feasible_points(problem)
-        program = bounds.program_of(problem)
+        program = program_of(problem)
         size, stages, levels = x.shape[1], problem.num_stages, len(problem.level_ends)
         for _ in range(20 if len(x) else 0):
             inside = x[rng.choice(len(x), size=2)]
@@ -159,21 +159,23 @@ def test_any_multipliers_and_any_point_give_a_valid_bound(block):
             assert bound >= objective[held].max()
 
 
+@jax.jit
+def costs_of(program, one, x):
+    nothing = np.zeros(2)
+    return bounds.costs(program, bounds.relaxation(program, one, one, nothing, nothing + 1e9), x)
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_costs_at_a_single_network_are_its_costs(block):
     problem = Problem(**dict(TINY_SPACE, block=block, params=1e6, macs=1e9))
-    program = bounds.program_of(problem)
+    program = program_of(problem)
     x, _ = feasible_points(problem)
     for one in x[:20]:
         widths, ratios, kernels = np.exp(one[1:7]).reshape(3, 2)
         point = Point(np.exp(one[0]), widths, np.rint(widths * ratios), kernels, one[7:] + 1)
         numbers = evaluate(form_of(problem), data_of(problem), Point(*map(np.rint, point)))
         with jax.enable_x64(True):
-            nothing = np.zeros(2)
-            at = jnp.asarray(one)
-            box = bounds.relaxation(program, at, at, nothing, nothing + 1e9)
-            x_and_products = jnp.append(at, jnp.zeros(6))
-            macs, params = map(float, bounds.costs(program, box, x_and_products))
+            macs, params = map(float, costs_of(program, one, np.append(one, np.zeros(6))))
         assert macs * 1e9 == pytest.approx(numbers.macs, rel=1e-9)
         assert params * 1e6 == pytest.approx(numbers.params, rel=1e-9)
 
