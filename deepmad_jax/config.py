@@ -52,11 +52,10 @@ class DataConfig:
     fake_images: int = 2048
 
     def __post_init__(self) -> None:
-        if self.workers < 0 or self.fake_images < 1:
-            raise InvalidConfig(
-                f"data.workers is {self.workers} and data.fake_images {self.fake_images}, but must "
-                "be at least 0 and at least 1."
-            )
+        if self.workers < 0:
+            raise InvalidConfig(f"data.workers is {self.workers}, but must be at least 0.")
+        if self.fake_images < 1:
+            raise InvalidConfig(f"data.fake_images is {self.fake_images}, but must be at least 1.")
         if not 0 < self.eval_crop <= 1:
             raise InvalidConfig(f"data.eval_crop is {self.eval_crop}, but must lie in (0, 1].")
 
