@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Callable
 
+import jax
+
 from deepmad_jax.design.entropy import Array
 
 with warnings.catch_warnings():
@@ -14,21 +16,28 @@ with warnings.catch_warnings():
 
 def minimise(
     fun: Callable[[Array], Array], start: Array, max_iterations: int, tolerance: float
-) -> tuple[Array, Array, Array]:
-    """A local minimum of ``fun`` from ``start``, its gradient norm and the iterations used.
+) -> tuple[Array, Array]:
+    """A local minimum of ``fun`` from ``start`` and the iterations used, by LBFGS.
 
-    Judge success by the gradient norm: the line search may report failure at the optimum.
+    It stops at a gradient norm of ``tolerance``. Judge success by a gradient or a constraint: the
+    line search may report failure at the optimum.
     """
-    # max_stepsize: zoom with its default of 1 stalls on stiff penalties. No implicit
-    # differentiation: it doubles what is compiled and nothing here differentiates the solution.
     solver = jaxopt.LBFGS(
-        fun,
-        maxiter=max_iterations,
-        tol=tolerance,
+        # Traced once, though the line search calls it in seven places.
+        jax.jit(jax.value_and_grad(fun)),
+        value_and_grad=True,
         history_size=20,
+        # Its default max_stepsize of 1 stalls on stiff penalties.
         linesearch="zoom",
         max_stepsize=100.0,
         implicit_diff=False,
     )
-    x, state = solver.run(start)
-    return x, state.error, state.iter_num
+
+    def unfinished(step):  # type: ignore[no-untyped-def]
+        return (step.state.error > tolerance) & (step.state.iter_num < max_iterations)
+
+    # Our own loop around its update: its `run` peels off the first iteration, twice the code to
+    # compile for the same steps.
+    first = jaxopt.OptStep(start, solver.init_state(start))
+    x, state = jax.lax.while_loop(unfinished, lambda step: solver.update(*step), first)
+    return x, state.iter_num

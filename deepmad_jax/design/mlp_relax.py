@@ -64,7 +64,7 @@ def _solve_one(data: MlpData, box: Box, start: Array):  # type: ignore[no-untype
     def outer(carry, _):  # type: ignore[no-untyped-def]
         x, multipliers, penalty = carry
         fun = partial(lagrangian, multipliers=multipliers, penalty=penalty)
-        x, _, _ = minimise(fun, x, max_iterations=200, tolerance=1e-9)
+        x, _ = minimise(fun, x, max_iterations=200, tolerance=1e-9)
         x = freeze(box, x)
         g = _constraints(data, box, x, _relaxed(data, x))
         multipliers = updated_multipliers(multipliers, penalty, g)

@@ -134,7 +134,7 @@ def _solve_one(form: Form, data: Data, box: Box, start: Array):  # type: ignore[
     def outer(carry, _):  # type: ignore[no-untyped-def]
         x, multipliers, penalty = carry
         lagrangian = partial(augmented_lagrangian, form, data, box, scale, multipliers, penalty)
-        x, _, iterations = minimise(lagrangian, x, max_iterations=200, tolerance=1e-9)
+        x, iterations = minimise(lagrangian, x, max_iterations=200, tolerance=1e-9)
         x = freeze(box, x)
         numbers = relaxed_numbers(form, data, x)
         g = constraints(form, data, box, x, numbers)
