@@ -5,8 +5,14 @@ The relaxed solution tells what each budget is worth, so the chains climb
 raised by half. Chains may cross infeasible ground, where single steps on the feasible lattice get
 stuck; each keeps the best feasible point it has seen. One jitted loop serves all problems of a
 form.
+
+Single steps alone would freeze early where steps only pay together, so a step may also exchange a
+block between two stages, pay for a block with its stage's widths, or move neighbours of equal width
+as one (at equal widths `basic` and `k1kx` save a projection).
 """
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -46,49 +52,97 @@ class Noise(NamedTuple):
     """All random numbers of a run, drawn beforehand: the loop then compiles without a generator.
 
     Attributes:
-        jump: standard normal where a coordinate moves, else 0, (steps, chains, 1 + 4 S), float32.
-        trade: exponent with which a stage's widths pay for its change of depth, 0 for not at all,
-            (steps, chains), float32.
-        log_uniform: logarithms of uniform numbers, (steps, chains), float32.
+        jump: standard normal where a coordinate moves, else 0, (chains, steps, 1 + 4 S), float32.
+        trade: exponent with which a stage's widths pay for its change of depth, (chains, steps),
+            float32; 0 for not at all, and then neighbours of equal width move together.
+        log_uniform: logarithms of uniform numbers, (chains, steps), float32.
     """
 
-    jump: Array
-    trade: Array
-    log_uniform: Array
+    jump: np.ndarray
+    trade: np.ndarray
+    log_uniform: np.ndarray
+
+
+MOST_MOVED = 3
+"""Coordinates that one step may move: one surely, each of the others with probability 1/2."""
+EXCHANGED = 0.2
+"""Share of the steps that exchange depth between two stages instead."""
 
 
 @cache
 def draw_noise(seed: int, steps: int, chains: int, size: int) -> Noise:
-    """The noise of a seed; about two coordinates move in each step."""
+    """The noise of a seed."""
     rng = np.random.default_rng(seed)
-    moved = rng.random((steps, chains, size), dtype=np.float32) < 2.0 / size
-    jump = rng.standard_normal((steps, chains, size), dtype=np.float32) * moved
-    trade = rng.uniform(-0.5, 1.0, (steps, chains)).clip(0.0).astype(np.float32)
+    shape, stages = (chains, steps), (size - 1) // 4
+    jump = np.zeros((*shape, size), np.float32)
+    for i in range(MOST_MOVED):
+        moved = 1.0 if i == 0 else rng.random(shape, dtype=np.float32) < 0.5
+        length = rng.standard_normal(shape, dtype=np.float32) * moved
+        at = rng.integers(size, size=shape)[..., None]
+        # A coordinate drawn twice keeps its first move where the second is none.
+        before = np.take_along_axis(jump, at, -1)
+        np.put_along_axis(jump, at, before + length[..., None], -1)
+    if stages > 1:
+        chosen = np.flatnonzero(rng.random(chains * steps, dtype=np.float32) < EXCHANGED)
+        gains = rng.integers(stages, size=chosen.size)
+        loses = (gains + rng.integers(1, stages, size=chosen.size)) % stages
+        flat = jump.reshape(-1, size)
+        flat[chosen] = 0.0
+        flat[chosen, 1 + 3 * stages + gains] = 0.5
+        flat[chosen, 1 + 3 * stages + loses] = -0.5
+    trade = rng.uniform(-0.5, 1.0, shape).clip(0.0).astype(np.float32)
     # 1 - random() lies in (0, 1], whose logarithm is finite.
-    return Noise(jump, trade, np.log1p(-rng.random((steps, chains), dtype=np.float32)))
+    return Noise(jump, trade, np.log1p(-rng.random(shape, dtype=np.float32)))
 
 
-@partial(jax.jit, static_argnames=("form",))
+THREADS = 2
+"""Parts that the chains are split into: fixed, so that the machine does not change the numbers."""
+
+
 def anneal(
     form: Form,
     data: Data,
     lattice: Lattice,
-    start: Array,
-    prices: Array,
-    scale: Array,
-    temperatures: Array,
+    start: np.ndarray,
+    prices: np.ndarray,
+    scale: np.ndarray,
+    temperatures: np.ndarray,
     noise: Noise,
 ) -> Chains:
-    """The best feasible point each chain has seen.
+    """Where each chain ended and the best feasible point it has seen, NumPy float64.
 
     Args:
         form, data, lattice: the problem.
         start: coordinates at which chains begin, (chains, 1 + 4 S).
         prices: nats that a full budget of macs, params, rho is worth, (3,).
-        scale: typical size of a step in each coordinate, (1 + 4 S,).
+        scale: typical size of a step in each coordinate, 0 for none, (1 + 4 S,).
         temperatures: nats at the start of each chain, (chains,); they end at a hundredth.
         noise: see `draw_noise`; its length is the number of steps.
     """
+
+    def part(chains: slice) -> Chains:
+        with jax.enable_x64(True):
+            of_part = jax.tree.map(lambda leaf: leaf[chains], (start, temperatures, noise))
+            result = _anneal(form, data, lattice, prices, scale, *of_part)
+            return jax.tree.map(np.asarray, result)
+
+    bounds = np.linspace(0, len(start), THREADS + 1).astype(int)
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = pool.map(part, [slice(a, b) for a, b in itertools.pairwise(bounds)])
+        return Chains(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+
+
+@partial(jax.jit, static_argnames=("form",))
+def _anneal(
+    form: Form,
+    data: Data,
+    lattice: Lattice,
+    prices: Array,
+    scale: Array,
+    start: Array,
+    temperatures: Array,
+    noise: Noise,
+) -> Chains:
     # A point out of structure has no meaning as a network; no temperature should accept many.
     structure_price = jnp.maximum(prices.sum(), 1.0)
 
@@ -105,7 +159,7 @@ def anneal(
     def step(carry, inputs):  # type: ignore[no-untyped-def]
         u, value, best, best_value = carry
         jump, trade, log_uniform, cooling = inputs
-        candidate = repair(lattice, _traded(u, jnp.rint(jump * scale), trade[:, None]))
+        candidate = repair(lattice, _moved(u, _whole(jump, scale), trade[:, None]))
         new_value, feasible_value = merit(candidate)
         accept = log_uniform * temperatures * cooling < new_value - value
         u = jnp.where(accept[:, None], candidate, u)
@@ -114,31 +168,47 @@ def anneal(
         best = jnp.where(better[:, None], candidate, best)
         return (u, value, best, jnp.where(better, feasible_value, best_value)), None
 
-    steps = noise.jump.shape[0]
+    steps = noise.jump.shape[1]
     u = repair(lattice, start)
     # The start is not evaluated apart, which would compile the program twice: no move improves on
     # minus infinity, so the first step is taken whatever it is.
     worst = jnp.full(u.shape[0], -jnp.inf)
     cooling = 0.01 ** (jnp.arange(steps) / steps)
-    carry, _ = jax.lax.scan(step, (u, worst, u, worst), (*noise, cooling))
+    by_step = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), tuple(noise))
+    carry, _ = jax.lax.scan(step, (u, worst, u, worst), (*by_step, cooling))
     return Chains(last=carry[0], merit=carry[1], best=carry[2], objective=carry[3])
 
 
-def _traded(u: Array, jump: Array, trade: Array) -> Array:
+def _whole(jump: Array, scale: Array) -> Array:
+    """Whole steps of about ``scale``, at least one where a coordinate moves at all."""
+    size = jnp.maximum(jnp.rint(jnp.abs(jump) * scale), 1.0)
+    return jnp.where(scale > 0, jnp.sign(jump) * size, 0.0)
+
+
+def _moved(u: Array, jump: Array, trade: Array) -> Array:
     """u after a jump, each stage's widths scaled by (depth before / after) ** trade.
 
-    A block more costs percents of a budget, which no single step of a width makes up for: without
-    the trade, depths would freeze early.
+    A block more costs percents of a budget, which no single step of a width makes up for. Where
+    there is no trade, a stage's move of width takes along a neighbour of equal width.
     """
-    _, width, inner, _, depth = split(u)
-    _, more_width, more_inner, more_kernel, more_depth = split(jump)
+    stem, width, inner, kernel, depth = split(u)
+    more_stem, more_width, more_inner, more_kernel, more_depth = split(jump)
     after = jnp.maximum(depth + more_depth, 1.0)
     paid = jnp.exp(trade * jnp.log(depth / after))
+
+    before = jnp.concatenate([stem[..., None], width], axis=-1)
+    more = jnp.concatenate([more_stem[..., None], more_width], axis=-1)
+    together = (before[..., 1:] == before[..., :-1]) & (trade == 0)
+    none = jnp.zeros_like(more[..., :1])
+    from_left = jnp.concatenate([none, jnp.where(together, more[..., :-1], 0.0)], axis=-1)
+    from_right = jnp.concatenate([jnp.where(together, more[..., 1:], 0.0), none], axis=-1)
+    more = more + from_left + from_right
+
     parts = [
-        (u + jump)[..., :1],
-        jnp.rint(width * paid) + more_width,
+        before[..., :1] + more[..., :1],
+        jnp.rint(width * paid) + more[..., 1:],
         jnp.rint(inner * paid) + more_inner,
-        split(u)[3] + more_kernel,
+        kernel + more_kernel,
         after,
     ]
     return jnp.concatenate(parts, axis=-1)

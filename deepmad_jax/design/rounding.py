@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
 from deepmad_jax.arch.layers import layer_table
@@ -69,21 +68,21 @@ class Effort:
     triples: int
 
 
-# Widths first, so that vectors of depths can be compared; then free moves between depths; then
-# fewer and fewer depths with more chains for each; last a cool round free to move again.
+# Free moves from many depths, cooler and from fewer points each time; then widths alone for the
+# leading depths; last a cool round free to move again.
 FULL = Effort(
     starts=3,
     chains=256,
     steps=500,
     rounds=(
-        Round(0, False, 2e-3, 2e-3),
-        Round(32, True, 1e-3, 2e-2),
-        Round(32, False, 1e-3, 2e-3),
+        Round(0, True, 2e-3, 2e-2),
+        Round(64, True, 1e-3, 1e-2),
+        Round(32, True, 5e-4, 5e-3),
         Round(8, False, 5e-4, 2e-3),
         Round(4, True, 2e-4, 1e-3),
     ),
     pairs=16,
-    triples=3,
+    triples=1,
 )
 QUICK = Effort(
     starts=1,
@@ -280,11 +279,7 @@ def _annealed(search: _Search, solution: "Solution", effort: Effort) -> list[np.
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
         noise = draw_noise(problem.seed + i, effort.steps, *u.shape)
-        with jax.enable_x64(True):
-            result = anneal(
-                search.form, search.data, lattice, u, prices, scale, temperatures, noise
-            )
-            result = jax.tree.map(np.asarray, result)
+        result = anneal(search.form, search.data, lattice, u, prices, scale, temperatures, noise)
         search.candidates += chains * effort.steps
         feasible_pool.add(result.best, result.objective)
         merit_pool.add(result.last, result.merit)
