@@ -73,15 +73,15 @@ class Effort:
 FULL = Effort(
     starts=3,
     chains=256,
-    steps=500,
+    steps=700,
     rounds=(
         Round(0, True, 2e-3, 2e-2),
         Round(64, True, 1e-3, 1e-2),
         Round(32, True, 5e-4, 5e-3),
-        Round(8, False, 5e-4, 2e-3),
-        Round(4, True, 2e-4, 1e-3),
+        Round(16, False, 5e-4, 4e-3),
+        Round(8, True, 2e-4, 2e-3),
     ),
-    pairs=16,
+    pairs=8,
     triples=1,
 )
 QUICK = Effort(
