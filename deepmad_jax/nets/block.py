@@ -53,6 +53,10 @@ class Block(nnx.Module):
         rngs: asked for by the layers; they draw nothing, kernels start at zero (see `init.py`).
         dtype: of the computation; parameters and BatchNorm statistics are float32.
         batch_norm_momentum: share of the new batch in the running statistics.
+
+    Attributes:
+        plan: name (see `layer_names`) and layer, in order of execution.
+        frozen: every BatchNorm uses its running statistics and leaves them, in training too.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Block(nnx.Module):
         batch_norm_momentum: float,
     ):
         self.dtype = dtype
+        self.frozen = False
         self.plan = tuple(zip(layer_names(layers), layers, strict=True))
         self.layers = nnx.Dict(
             {
@@ -81,7 +86,7 @@ class Block(nnx.Module):
             if layer.kind == "conv":
                 value = self.layers[name](value)
             elif layer.kind == "norm":
-                value = self.layers[name](value, use_running_average=not train)
+                value = self.layers[name](value, use_running_average=self.frozen or not train)
                 value = value.astype(self.dtype)
             elif layer.kind == "act":
                 value = FUNCTIONS[layer.function](value)

@@ -20,6 +20,7 @@ A network knows nothing about losses, optimisers or regularisation.
 import dataclasses
 import functools
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ from flax import nnx
 
 from deepmad_jax.arch import Architecture, layer_table
 from deepmad_jax.errors import UserError
+from deepmad_jax.nets import adapt
 from deepmad_jax.nets.block import Block
 from deepmad_jax.nets.init import draw_kernels
 from deepmad_jax.nets.stage import SCAN_BY_BACKEND, Stage
@@ -94,8 +96,12 @@ class Network(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits; with ``train`` by the batch's statistics, and the running ones move."""
-        return self.head(self.features(x, train)[-1], train)
+        """Logits; with ``train`` by the batch's statistics, and the running ones move.
+
+        Without a classifier, the averaged last map, float32 ``(batch, channels)``.
+        """
+        out = self.head(self.features(x, train)[-1], train)
+        return out.reshape(out.shape[0], -1)
 
     def features(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
         """The map at the end of each level, in the computation's dtype, finest first.
@@ -114,6 +120,36 @@ class Network(nnx.Module):
         if self.final is not None:
             maps[level] = self.final(x, train)
         return tuple(maps.values())
+
+    def without_classifier(self) -> "Network":
+        """The same network less its classifier; the arrays are shared, this one stays as it is."""
+        return adapt.without_classifier(self)
+
+    def with_frozen_batch_norm(self) -> "Network":
+        """The same network, BatchNorm's statistics, scale and bias held fixed in training too.
+
+        Scale and bias are then no longer `nnx.Param`, so an optimiser does not see them.
+        """
+        return adapt.with_frozen_batch_norm(self)
+
+    def with_folded_batch_norm(self) -> "Network":
+        """The same function for inference, each BatchNorm folded into the conv before it."""
+        return adapt.with_folded_batch_norm(self)
+
+    @property
+    def blocks(self) -> Iterator[Block]:
+        """Stem, every stage's first and repeated blocks, final conv and head, in order.
+
+        A repeated block stands for all of its stage: its arrays have a leading axis over them.
+        """
+        yield self.stem
+        for stage in self.stages:
+            yield stage.first
+            if stage.rest is not None:
+                yield stage.rest
+        if self.final is not None:
+            yield self.final
+        yield self.head
 
 
 def _levels(arch: Architecture) -> tuple[tuple[Feature, ...], tuple[int, ...]]:

@@ -60,7 +60,7 @@ class Stage(nnx.Module):
         step = functools.partial(_one_block, graphdef=graphdef, train=train)
         run = jax.lax.scan if self.scan else _loop
         x, stats = run(step, x, (params, stats))
-        if train:
+        if train and not self.rest.frozen:
             nnx.update(self.rest, stats)
         return x
 

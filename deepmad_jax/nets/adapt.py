@@ -1,0 +1,90 @@
+"""A network made into another one of nearly the same function: less its classifier, BatchNorm
+frozen, BatchNorm folded. The argument stays as it is; arrays that do not change are shared.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from deepmad_jax.arch import Layer
+from deepmad_jax.nets.block import Block
+
+Net = Any  # a `Network`, which imports this module
+
+
+def without_classifier(net: Net) -> Net:
+    """The network up to its pooled last map: calls give ``(batch, channels)``, float32."""
+    net = nnx.clone(net)
+    kept = tuple((name, layer) for name, layer in net.head.plan if layer.kind != "dense")
+    for name, layer in net.head.plan:
+        if layer.kind == "dense":
+            del net.head.layers[name]
+    net.head.plan = kept
+    return net
+
+
+def with_frozen_batch_norm(net: Net) -> Net:
+    """The network with BatchNorm as a fixed affine map of each channel, in training too.
+
+    Scale and bias become `nnx.BatchStat`, as the statistics are: no gradient, no optimiser.
+    """
+    net = nnx.clone(net)
+    for block in net.blocks:
+        block.frozen = True
+        for name, layer in block.plan:
+            if layer.kind == "norm":
+                norm = block.layers[name]
+                norm.scale = nnx.BatchStat(norm.scale[...])
+                norm.bias = nnx.BatchStat(norm.bias[...])
+    return net
+
+
+def with_folded_batch_norm(net: Net) -> Net:
+    """The network for inference with no BatchNorm that follows a conv: that conv has a bias.
+
+    Its state has another layout: it can be run and exported, not trained or loaded into.
+    """
+    net = nnx.clone(net)
+    for block in net.blocks:
+        _fold(block)
+    return net
+
+
+def _fold(block: Block) -> None:
+    plan: list[tuple[str | None, Layer]] = []
+    for name, layer in block.plan:
+        if layer.kind == "norm" and plan and _is_conv_of(plan[-1][1], layer.branch):
+            conv_name = plan[-1][0]
+            block.layers[conv_name] = _with_bias(block.layers[conv_name], block.layers[name])
+            del block.layers[name]
+        else:
+            plan.append((name, layer))
+    block.plan = tuple(plan)
+
+
+def _is_conv_of(layer: Layer, branch: str) -> bool:
+    return layer.kind == "conv" and layer.branch == branch
+
+
+def _with_bias(conv: nnx.Conv, norm: nnx.BatchNorm) -> nnx.Conv:
+    """``norm(conv(x))`` by the running statistics, as one conv.
+
+    ``scale * (k x - mean) / std + bias = (k scale / std) x + (bias - mean scale / std)``, by output
+    channel, which is the last axis of the kernel; a leading axis over repeated blocks goes along.
+    """
+    # NumPy: every shape of an eager JAX operation would compile its own program.
+    scale, bias, mean, var = (
+        np.asarray(value[...], np.float64) for value in (norm.scale, norm.bias, norm.mean, norm.var)
+    )
+    factor = scale / np.sqrt(var + norm.epsilon)
+    kernel = np.asarray(conv.kernel[...]) * factor[..., None, None, None, :]
+    bias = bias - mean * factor
+    if conv.bias is not None:
+        bias += np.asarray(conv.bias[...]) * factor
+    folded = nnx.clone(conv)
+    folded.kernel = nnx.Param(jnp.asarray(kernel, jnp.float32))
+    folded.bias = nnx.Param(jnp.asarray(bias, jnp.float32))
+    folded.use_bias = True
+    return folded
