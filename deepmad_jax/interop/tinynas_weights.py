@@ -84,10 +84,19 @@ def load_into(net: Network, weights: Mapping[str, np.ndarray]) -> None:
 
 
 def from_network(net: Network) -> dict[str, np.ndarray]:
-    """The inverse of `load_into`: the network's state as float32 arrays by PyTorch key."""
+    """The inverse of `load_into`: the network's state as float32 arrays by PyTorch key.
+
+    Raises:
+        UserError: the network has lost its classifier, or its BatchNorm by folding.
+    """
     arrays = dict(nnx.to_flat_state(nnx.state(net)))
     weights = {}
     for entry in entries(net.arch):
+        if entry.path not in arrays:
+            raise UserError(
+                f"The network {net.arch.name!r} has no {entry.keys[0]}: its classifier was removed "
+                "or its BatchNorm folded. Take the weights before that."
+            )
         array = np.asarray(arrays[entry.path][...])
         parts = list(array) if entry.stacked else [array]
         for key, part in zip(entry.keys, parts, strict=True):

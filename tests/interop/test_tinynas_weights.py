@@ -1,40 +1,16 @@
-import functools
-import json
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
-from flax import nnx
+from references import NAMES, abstract, recorded
 
-from deepmad_jax.arch.tinynas import from_structure
 from deepmad_jax.errors import UserError
 from deepmad_jax.interop import from_network, load_into
-from deepmad_jax.nets import Network
-
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-NAMES = ("basic_a", "k1kx_a", "bottleneck_a", "mbconv_a", "mbv2se_a")
-
-
-@functools.cache
-def pytorch(name):
-    """A reference net: architecture, PyTorch weights by key, and inputs and logits by name."""
-    meta = json.loads((FIXTURES / f"{name}.json").read_text())
-    arch = from_structure(meta["structure"], name, resolution=64, classes=meta["num_classes"])
-    with np.load(FIXTURES / f"{name}.npz") as file:
-        arrays = dict(file)
-    checks = {key: arrays.pop(key) for key in list(arrays) if key.startswith("__")}
-    return arch, arrays, checks
-
-
-def abstract(arch, scan=None):
-    return nnx.eval_shape(lambda: Network(arch, rngs=nnx.Rngs(0), scan=scan))
 
 
 @pytest.mark.parametrize("scan", [True, False])
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_pytorchs_on_even_and_odd_maps(name, scan):
-    arch, weights, checks = pytorch(name)
+    arch, weights, checks = recorded(name)
     net = abstract(arch, scan)
     load_into(net, weights)
     even, odd = (checks[key].transpose(0, 2, 3, 1) for key in ("__input__", "__input63__"))
@@ -46,7 +22,7 @@ def test_logits_are_pytorchs_on_even_and_odd_maps(name, scan):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_come_back_unchanged(name):
-    arch, weights, _ = pytorch(name)
+    arch, weights, _ = recorded(name)
     net = abstract(arch)
     load_into(net, weights)
     back = from_network(net)
@@ -57,7 +33,7 @@ def test_weights_come_back_unchanged(name):
 
 
 def test_every_bad_key_is_listed_and_nothing_is_loaded():
-    arch, weights, _ = pytorch("mbv2se_a")
+    arch, weights, _ = recorded("mbv2se_a")
     wrong = dict(weights)
     del wrong["fc_linear.bias"], wrong["block_list.1.block_list.1.se2.conv2.bn1.running_var"]
     wrong["block_list.9.conv1.weight"] = np.zeros((1, 2, 1, 1))
@@ -78,5 +54,5 @@ def test_every_bad_key_is_listed_and_nothing_is_loaded():
 
 
 def test_counts_of_batches_are_passed_over():
-    arch, weights, _ = pytorch("k1kx_a")
+    arch, weights, _ = recorded("k1kx_a")
     load_into(abstract(arch), weights | {"block_list.0.bn1.num_batches_tracked": np.array(7)})
