@@ -19,8 +19,11 @@ import ml_collections
 from deepmad_jax.design.problem import Problem, Sweep
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
-JOBS = ("design", "train", "evaluate", "describe", "sweep", "certify")
+JOBS = ("design", "train", "evaluate", "describe", "sweep", "certify", "export")
 """What ``config.jobs`` may hold; they run in the order given."""
+
+EXPORTS = ("safetensors", "npz", "pytorch", "tinynas", "onnx", "stablehlo", "litert")
+"""What ``config.export`` may hold; `interop.formats` says what each is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +124,8 @@ class Config:
         data, train: see there.
         sweep: the budgets of the ``sweep`` job.
         certify_seconds: how long the ``certify`` job tightens its bound.
+        export: which of `EXPORTS` the ``export`` job writes.
+        export_fold: fold BatchNorm into the convs where the format holds a computation.
     """
 
     name: str = "unnamed"
@@ -131,6 +136,8 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     certify_seconds: float = 60.0
+    export: tuple[str, ...] = ("safetensors", "tinynas")
+    export_fold: bool = False
 
     def __post_init__(self) -> None:
         if not self.jobs:
@@ -138,6 +145,9 @@ class Config:
         for job in self.jobs:
             if job not in JOBS:
                 raise InvalidConfig(f"jobs holds {job!r}; {did_you_mean(job, JOBS)}")
+        for name in self.export:
+            if name not in EXPORTS:
+                raise InvalidConfig(f"export holds {name!r}; {did_you_mean(name, EXPORTS)}")
 
 
 def default_config() -> ml_collections.ConfigDict:

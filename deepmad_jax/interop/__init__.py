@@ -1,5 +1,15 @@
-"""Weights in and out of other formats."""
+"""Networks in and out of other formats. Weights here; structures in `arch.tinynas`."""
 
+from deepmad_jax.interop.files import embedded_architecture, read_weights, write_weights
+from deepmad_jax.interop.formats import EXPORTS, export
 from deepmad_jax.interop.tinynas_weights import from_network, load_into
 
-__all__ = ["from_network", "load_into"]
+__all__ = [
+    "EXPORTS",
+    "embedded_architecture",
+    "export",
+    "from_network",
+    "load_into",
+    "read_weights",
+    "write_weights",
+]
