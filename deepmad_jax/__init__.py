@@ -1,7 +1,44 @@
 """Design convolutional networks to a budget and train them, in JAX.
 
+As a library, without configs or flags:
+
+    import deepmad_jax as dm
+
+    design = dm.design(macs=1.82e9, params=11.69e6, rho=0.3)
+    net = design.build()                      # a Flax NNX module; dm.load, dm.build, dm.export too
+
 The command line is ``python -m deepmad_jax.main --config configs/r18.py``. Importing this package
 loads nothing heavy: the parts are imported where they are used.
 """
 
+import types
+from typing import Any
+
+from deepmad_jax import design
+
 __version__ = "0.1.0"
+__all__ = ["build", "design", "export", "load"]
+
+
+class _CallablePackage(types.ModuleType):
+    """The subpackage `deepmad_jax.design`, which is also the function of that name.
+
+    A function would be lost: importing the subpackage sets the attribute ``design`` of this one.
+    """
+
+    def __call__(self, **fields: Any) -> Any:
+        """`library.design`."""
+        from deepmad_jax import library
+
+        return library.design(**fields)
+
+
+design.__class__ = _CallablePackage
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from deepmad_jax import library
+
+    return getattr(library, name)

@@ -196,6 +196,22 @@ def sweep(config: Config, workdir: Path) -> None:
     print(f"{feasible:,} of {len(rows):,} budgets can be met. Saved {names} in {workdir}.")
 
 
+def export(config: Config, workdir: Path) -> None:
+    """Writes the newest checkpoint's network in every format of ``config.export``."""
+    from deepmad_jax import library
+
+    architecture = architecture_of(config, workdir)
+    net = library.load(workdir, architecture=architecture)
+    if net is architecture:
+        raise MissingData(
+            f"There is no checkpoint in {workdir / 'checkpoints'} to export: run the train job "
+            "first (--config.jobs=train,export)."
+        )
+    for name in config.export:
+        (path,) = library.export(net, workdir, [name], config.export_fold)
+        print(f"Saved {path}.", flush=True)
+
+
 DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "design": design,
     "train": train,
@@ -203,6 +219,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "describe": describe,
     "sweep": sweep,
     "certify": certify,
+    "export": export,
 }
 
 

@@ -20,6 +20,7 @@ ALLOWED = {
     "train": {"config"},
     "tasks": {"arch", "config", "data", "nets", "train"},
     "config": {"design"},
+    "library": {"arch", "design", "interop", "nets", "report", "train"},
     "errors": set(),
 }
 

@@ -11,7 +11,7 @@ import grain
 import jax
 import orbax.checkpoint as ocp
 
-from deepmad_jax.errors import UserError
+from deepmad_jax.errors import MissingData, UserError
 from deepmad_jax.train.state import TrainState
 
 
@@ -82,6 +82,30 @@ class Checkpoints:
             items["data"] = grain.checkpoint.CheckpointRestore(batches)
         state: TrainState = self._manager.restore(step, args=ocp.args.Composite(**items)).state
         return state
+
+    def restore_variables(self) -> dict[tuple[str, ...], jax.Array]:
+        """Params and BatchNorm statistics of the newest state by path: the averages where kept.
+
+        On one device, whatever the run had; neither its network nor its optimiser is needed.
+
+        Raises:
+            MissingData: there is no checkpoint.
+        """
+        step = self.latest_step()
+        if step is None:
+            raise MissingData(f"There is no checkpoint in {self.directory}.")
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+            self._manager.item_metadata(step)["state"].tree,
+        )
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(like))
+        state = self._manager.restore(step, args=items).state
+        variables = {}
+        for tree in state["ema"] or (state["params"], state["batch_stats"]):
+            for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+                variables[tuple(str(key.key) for key in path)] = leaf
+        return variables
 
     def _check_state(self, step: int, like: TrainState) -> None:
         # Beforehand, by the description: a restore that fails half-way leaves Orbax's threads

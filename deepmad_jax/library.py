@@ -1,0 +1,251 @@
+"""The package as a library: `design`, `load`, `build` and `export`, also as ``deepmad_jax.design``,
+``deepmad_jax.load``, ....
+
+Each calls what the jobs of `main` call, with defaults instead of a config. Designing loads no Flax;
+building does.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepmad_jax.arch import Architecture, tinynas
+from deepmad_jax.design.problem import Problem
+from deepmad_jax.errors import InvalidConfig, MissingData, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from deepmad_jax.design import Design
+    from deepmad_jax.nets import Network
+
+_RESIDUAL: dict[str, Any] = {"inner_ratio": (0.25, 1.0), "rho": 0.3}
+_INVERTED: dict[str, Any] = {
+    "strides": (1, 2, 2, 2, 1, 2, 1),
+    "inner_ratio": (1.5, 6.0),
+    "stem_width": (16, 64),
+    "max_width": (1280,),
+    "final_width": 1280,
+    "rho": 0.5,
+}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "basic": _RESIDUAL,
+    "k1kx": _RESIDUAL,
+    "bottleneck": _RESIDUAL | {"inner_ratio": (0.1, 1.0)},
+    "mbconv": _INVERTED,
+    "mbconv_se": _INVERTED,
+}
+"""Block kind -> fields of `Problem` that differ from its own defaults; the paper's spaces."""
+
+SMALL_PX = 64
+SMALL_IMAGES: dict[str, Any] = {
+    "strides": (1, 2, 2),
+    "stem_stride": 1,
+    "stem_width": (4, 64),
+    "min_width": (4,),
+    "multiple_of": 4,
+    "final_width": None,
+}
+"""What changes up to `SMALL_PX` pixels a side: three levels and narrower, as for CIFAR."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Designed:
+    """A designed network. Printed, it is the table of its layers, budgets and entropy.
+
+    Attributes:
+        architecture: what to build.
+        numbers: objective, entropy, rho, params, macs, ...: the contents of ``design.json``.
+        found: how it was found.
+    """
+
+    architecture: Architecture
+    numbers: dict[str, Any]
+    found: "Design"
+
+    def build(self, seed: int = 0, dtype: Any = "float32") -> "Network":
+        """The network with fresh weights; see `build`."""
+        return build(self.architecture, seed, dtype)
+
+    def __str__(self) -> str:
+        from deepmad_jax.report import design_table
+
+        return design_table(self.architecture, self.numbers)
+
+    __repr__ = __str__
+
+
+def design(*, name: str = "design", **fields: Any) -> Designed:
+    """The network of greatest entropy within the budgets; the same one each time.
+
+    Args:
+        name: of the architecture.
+        fields: of `Problem`, at least one of the budgets ``macs`` and ``params``. What is left out
+            is chosen for ``block`` (default bottleneck) and ``resolution`` (224), see `DEFAULTS`.
+    Raises:
+        InvalidConfig: an unknown field, a bad value or no budget.
+        InfeasibleProblem: no network meets the budgets.
+    """
+    from deepmad_jax.design.solve import design_network
+
+    known = [field.name for field in dataclasses.fields(Problem)]
+    for field in fields:
+        if field not in known:
+            raise InvalidConfig(f"design has no field {field!r}; {did_you_mean(field, known)}")
+    if "macs" not in fields and "params" not in fields:
+        raise InvalidConfig(
+            "design needs a budget: give macs (multiply-accumulates an image), params, or both."
+        )
+    defaults = DEFAULTS.get(fields.get("block", Problem.block), {})
+    if fields.get("resolution", Problem.resolution) <= SMALL_PX:
+        defaults = defaults | SMALL_IMAGES
+    found = design_network(Problem(**(defaults | fields)), name)
+    return Designed(found.architecture, found.to_dict(), found)
+
+
+def build(architecture: Architecture | str | Path, seed: int = 0, dtype: Any = "float32") -> Any:
+    """A `nets.Network` with fresh weights.
+
+    Args:
+        architecture: or what `load` makes one of.
+        seed: of the initial kernels.
+        dtype: of the computation, ``float32`` or ``bfloat16``; parameters are float32.
+    """
+    from flax import nnx
+
+    from deepmad_jax.nets import Network
+
+    return Network(_architecture(architecture), rngs=nnx.Rngs(seed), dtype=dtype)
+
+
+def load(
+    source: str | Path,
+    *,
+    architecture: Architecture | str | Path | None = None,
+    resolution: int = 224,
+    classes: int = 1000,
+    dtype: Any = "float32",
+) -> Any:
+    """A `nets.Network` where ``source`` holds weights, an `Architecture` where it does not.
+
+    ================================  ============================================================
+    ``source``                        gives
+    ================================  ============================================================
+    folder of a run that has trained  Network of its newest checkpoint (the averages, if kept)
+    folder of a run that has not      Architecture
+    ``.safetensors``                  Network
+    ``.npz``, ``.pth.tar``, ``.pth``  Network, weights by the released PyTorch code's keys
+    ``.json``                         Architecture
+    ``.txt``                          Architecture of a TinyNAS structure file
+    a name                            Architecture of the published network of that name
+    ================================  ============================================================
+
+    Args:
+        source: a path, or a name where no such file exists.
+        architecture: of the weights, or what this function makes one of. None: the one inside a
+            ``.safetensors`` file, else the ``architecture.json`` beside the file.
+        resolution, classes: of a ``.txt`` file, which does not say.
+        dtype: of the network's computation.
+    Raises:
+        UserError: nothing is there, or it does not fit; the message says what was looked for.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _from_workdir(path, architecture, dtype)
+    if path.name.endswith((".safetensors", ".npz", ".pth.tar", ".pth", ".pt")):
+        return _from_weights(path, architecture, dtype)
+    if path.suffix == ".json":
+        return Architecture.load(path)
+    if path.suffix == ".txt":
+        return tinynas.load(path, resolution=resolution, classes=classes)
+    return _published(str(source))
+
+
+def export(net: Any, directory: str | Path, formats: Sequence[str], fold: bool = False) -> list:
+    """Writes the network in each format, see `interop.formats`; returns the files."""
+    from deepmad_jax.interop import export as write
+
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    return write(net, directory, formats, fold)
+
+
+def _architecture(source: Architecture | str | Path) -> Architecture:
+    if isinstance(source, Architecture):
+        return source
+    found = load(source)
+    return found if isinstance(found, Architecture) else found.arch
+
+
+def _from_weights(path: Path, architecture: Architecture | str | Path | None, dtype: Any) -> Any:
+    from deepmad_jax.interop import embedded_architecture, load_into, read_weights
+
+    weights = read_weights(path)
+    beside = path.with_name("architecture.json")
+    if architecture is not None:
+        arch = _architecture(architecture)
+    elif path.suffix == ".safetensors" and (embedded := embedded_architecture(path)):
+        arch = embedded
+    elif beside.exists():
+        arch = Architecture.load(beside)
+    else:
+        raise MissingData(
+            f"{path} holds weights, but of which architecture? Give architecture=..., or put its "
+            f"architecture.json beside it, at {beside}."
+        )
+    net = _abstract(arch, dtype)
+    load_into(net, weights)
+    return net
+
+
+def _from_workdir(path: Path, architecture: Architecture | str | Path | None, dtype: Any) -> Any:
+    if architecture is None and not (path / "architecture.json").exists():
+        raise MissingData(f"The folder {path} is no run's: it holds no architecture.json.")
+    arch = _architecture(architecture or path / "architecture.json")
+    checkpoints = path / "checkpoints"
+    # Looked for before it is opened: opening makes the directory.
+    if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
+        return arch
+    from deepmad_jax.nets import Network
+    from deepmad_jax.train import Checkpoints
+
+    with Checkpoints(checkpoints) as found:
+        variables = found.restore_variables()
+    net: Network = _abstract(arch, dtype)
+    _fill(net, variables, checkpoints)
+    return net
+
+
+def _abstract(arch: Architecture, dtype: Any) -> Any:
+    """A network whose arrays are still to be put in."""
+    from flax import nnx
+
+    from deepmad_jax.nets import Network
+
+    return nnx.eval_shape(lambda: Network(arch, rngs=nnx.Rngs(0), dtype=dtype))
+
+
+def _fill(net: Any, variables: dict[tuple[str, ...], Any], where: Path) -> None:
+    from flax import nnx
+
+    arrays = dict(nnx.to_flat_state(nnx.state(net)))
+    shapes = {tuple(map(str, path)): leaf.shape for path, leaf in arrays.items()}
+    if shapes != {path: array.shape for path, array in variables.items()}:
+        raise UserError(
+            f"The checkpoint in {where} is of another architecture than {net.arch.name!r}: give "
+            "the folder with the architecture.json it was trained with."
+        )
+    loaded = {path: leaf.replace(variables[tuple(map(str, path))]) for path, leaf in arrays.items()}
+    nnx.update(net, nnx.from_flat_state(loaded))
+
+
+def _published(name: str) -> Architecture:
+    try:
+        from deepmad_jax.arch.zoo import zoo
+    except ModuleNotFoundError as error:
+        if error.name != "deepmad_jax.arch.zoo":
+            raise
+        raise MissingData(
+            f"There is no file or folder {name!r}. Give a run's folder, or a file that ends in "
+            ".json, .txt, .safetensors, .npz, .pth.tar or .pth."
+        ) from error
+    found: Architecture = zoo(name)
+    return found

@@ -1,0 +1,184 @@
+"""The package as a library: the README's own lines, import orders, and what `load` gives."""
+
+import contextlib
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import nnx
+
+import deepmad_jax as dm
+from deepmad_jax.arch import BLOCKS, Architecture, Stage, Stem, cost, layer_table, tinynas
+from deepmad_jax.design import feasible
+from deepmad_jax.design.problem import Problem
+from deepmad_jax.errors import InvalidArchitecture, InvalidConfig, MissingData, UserError
+from deepmad_jax.interop import from_network
+from deepmad_jax.library import DEFAULTS, SMALL_IMAGES
+from deepmad_jax.nets import Network
+
+README = Path(__file__).parent.parent / "README.md"
+TINY = Architecture("tiny", 16, 3, 4, Stem(4), (Stage("k1kx", 6, 4, 3, 2, 2),))
+
+
+@pytest.fixture(scope="module")
+def readme(tmp_path_factory):
+    """The names that the README's library lines leave, and what they print."""
+    pytest.importorskip("onnx")
+    code = README.read_text().partition("## As a library")[2].partition("```python\n")[2]
+    code = code.partition("```")[0]
+    names, out = {}, io.StringIO()
+    with contextlib.chdir(tmp_path_factory.mktemp("readme")), contextlib.redirect_stdout(out):
+        exec(code, names)
+        names["written"] = sorted(path.name for path in Path("exports").iterdir())
+    return names | {"printed": out.getvalue()}
+
+
+def test_the_readmes_lines_design_within_the_budgets_and_print_the_table(readme):
+    design = readme["design"]
+    rows = layer_table(design.architecture)
+    assert cost.params(rows) == design.numbers["params"] <= 0.28e6
+    assert cost.macs(rows) == design.numbers["macs"] <= 41e6
+    assert design.numbers["rho"] <= 0.2
+    assert f"{design.numbers['macs']:,}" in readme["printed"]
+    assert repr(design) == str(design)
+
+
+def test_the_readmes_lines_give_logits_and_features_as_announced(readme):
+    assert readme["logits"].shape == (2, 100)
+    last = readme["backbone"].feature_info[-1]
+    assert readme["features"].shape == (2, 32 // last.stride, 32 // last.stride, last.channels)
+    assert re.search(rf"level3 {last.stride} {last.channels} \(2, 8, 8, ", readme["printed"])
+
+
+def test_the_readmes_lines_write_files_that_give_the_network_back(readme):
+    expected = ["architecture.json", "design.onnx", "design.safetensors", "design.txt"]
+    assert readme["written"] == expected
+    assert readme["again"].arch == readme["design"].architecture
+    weights = from_network(readme["net"])
+    for key, value in from_network(readme["again"]).items():
+        np.testing.assert_array_equal(value, weights[key])
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import deepmad_jax as dm; import deepmad_jax.design.solve as solve",
+        "import deepmad_jax.design.solve as solve; import deepmad_jax as dm",
+        "from deepmad_jax.design import solve; from deepmad_jax import design; "
+        "import deepmad_jax as dm; assert dm.design is design",
+        "import deepmad_jax as dm; dm.load; from deepmad_jax.design import design_network, solve",
+    ],
+)
+def test_design_is_package_and_function_in_any_import_order_and_loads_no_flax(imports):
+    code = (
+        f"import sys; {imports}\n"
+        "class Found:\n"
+        "    architecture = 'net'\n"
+        "    def to_dict(self): return {}\n"
+        "solve.design_network = lambda problem, name: Found()\n"
+        "assert dm.design(macs=1e9).architecture == 'net'\n"
+        "from deepmad_jax.design import Problem\n"
+        "bad = {'flax', 'optax', 'orbax', 'onnx', 'torch', 'matplotlib'} & set(sys.modules)\n"
+        "assert not bad, bad\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_package_starts_no_jax():
+    code = "import sys, deepmad_jax; sys.exit('jax' in sys.modules or 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_block_kind_has_defaults_whose_space_holds_its_baselines_budget():
+    assert set(DEFAULTS) == set(BLOCKS)
+    for block, defaults in DEFAULTS.items():
+        # Of MobileNetV2, the smallest of the paper's ImageNet budgets, and of ResNet-20.
+        feasible.check_floors(Problem(block=block, macs=320e6, params=3.5e6, **defaults))
+        small = defaults | SMALL_IMAGES
+        feasible.check_floors(Problem(block=block, resolution=32, macs=41e6, params=28e4, **small))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"mcas": 1e9}, "did you mean 'macs'"),
+        ({"rho": 0.3}, "needs a budget"),
+        ({"macs": 1e9, "block": "botleneck"}, "did you mean 'bottleneck'"),
+    ],
+)
+def test_a_design_that_cannot_be_asked_for_is_refused(fields, words):
+    with pytest.raises(InvalidConfig, match=words):
+        dm.design(**fields)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A network and a folder with all the files that hold its weights or structure."""
+    folder = tmp_path_factory.mktemp("saved")
+    net = dm.build(TINY, seed=3)
+    dm.export(net, folder, ["npz", "tinynas"])
+    (folder / "tiny.json").write_text(TINY.to_json())
+    return net, folder
+
+
+def test_load_gives_an_architecture_where_there_are_no_weights(saved, tmp_path):
+    _, folder = saved
+    assert dm.load(folder / "tiny.json") == TINY
+    assert dm.load(str(folder / "tiny.txt"), resolution=16, classes=4) == TINY
+    (tmp_path / "architecture.json").write_text(TINY.to_json())
+    assert dm.load(tmp_path) == TINY
+
+
+@pytest.mark.parametrize("given", ["object", "json", "beside"])
+def test_load_gives_a_network_where_there_are_weights(saved, given):
+    net, folder = saved
+    if given == "beside":
+        (folder / "architecture.json").write_text(TINY.to_json())
+    architecture = {"object": TINY, "json": folder / "tiny.json", "beside": None}[given]
+    loaded = dm.load(folder / "tiny.npz", architecture=architecture, dtype="bfloat16")
+    assert loaded.dtype == "bfloat16"
+    for key, value in from_network(loaded).items():
+        np.testing.assert_array_equal(value, from_network(net)[key])
+
+
+def test_weights_without_an_architecture_say_what_to_give(saved, tmp_path):
+    _, folder = saved
+    (tmp_path / "alone.npz").write_bytes((folder / "tiny.npz").read_bytes())
+    with pytest.raises(MissingData, match=r"Give architecture=.*architecture\.json beside"):
+        dm.load(tmp_path / "alone.npz")
+
+
+def test_weights_of_another_architecture_are_refused(saved):
+    other = Architecture("other", 16, 3, 5, TINY.stem, TINY.stages)
+    with pytest.raises(UserError, match=r"shape: fc_linear.bias is \(4,\), needs \(5,\)"):
+        dm.load(saved[1] / "tiny.npz", architecture=other)
+
+
+@pytest.mark.parametrize("name", ["nowhere/architecture.json", "no_such_network"])
+def test_what_is_not_there_is_named(name):
+    with pytest.raises((InvalidArchitecture, MissingData, UserError), match=name):
+        dm.load(name)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(MissingData, match=r"holds no architecture\.json"):
+        dm.load(tmp_path)
+
+
+def test_build_takes_an_architecture_or_where_it_is(saved):
+    net = dm.build(saved[1] / "tiny.json", seed=3)
+    assert isinstance(net, Network)
+    same = dict(nnx.to_flat_state(nnx.state(saved[0])))
+    for path, leaf in nnx.to_flat_state(nnx.state(net)):
+        np.testing.assert_array_equal(leaf[...], same[path][...])
+
+
+def test_the_released_structure_of_an_export_is_readable(saved):
+    text = (saved[1] / "tiny.txt").read_text()
+    assert tinynas.from_text(text, "tiny", 16, 4) == TINY
