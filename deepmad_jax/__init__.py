@@ -11,6 +11,7 @@ The command line is ``python -m deepmad_jax.main --config configs/r18.py``. Impo
 loads nothing heavy: the parts are imported where they are used.
 """
 
+import importlib
 import types
 from typing import Any
 
@@ -28,9 +29,7 @@ class _CallablePackage(types.ModuleType):
 
     def __call__(self, **fields: Any) -> Any:
         """`library.design`."""
-        from deepmad_jax import library
-
-        return library.design(**fields)
+        return _library().design(**fields)
 
 
 design.__class__ = _CallablePackage
@@ -39,6 +38,9 @@ design.__class__ = _CallablePackage
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from deepmad_jax import library
+    return getattr(_library(), name)
 
-    return getattr(library, name)
+
+def _library() -> types.ModuleType:
+    # By name, so that mypy does not follow it from the typed packages into Flax.
+    return importlib.import_module("deepmad_jax.library")

@@ -160,7 +160,9 @@ def load(
     return _published(str(source))
 
 
-def export(net: Any, directory: str | Path, formats: Sequence[str], fold: bool = False) -> list:
+def export(
+    net: Any, directory: str | Path, formats: Sequence[str], fold: bool = False
+) -> list[Path]:
     """Writes the network in each format, see `interop.formats`; returns the files."""
     from deepmad_jax.interop import export as write
 

@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from deepmad_jax.arch import Architecture
+import deepmad_jax as dm
+from deepmad_jax.arch import Architecture, Stage, Stem
+from deepmad_jax.interop import from_network
 from deepmad_jax.main import main
+from deepmad_jax.train import Checkpoints
 
 ROOT = Path(__file__).parent.parent
 R18 = str(ROOT / "configs/r18.py")
@@ -172,7 +176,9 @@ def test_an_architecture_from_elsewhere_becomes_the_workdirs(tmp_path):
     assert main(command("--config.jobs=design", "--workdir", str(tmp_path / "a"))) == 0
     file = tmp_path / "a" / "architecture.json"
     arguments = [
-        "--config.jobs=train,evaluate",
+        "--config.jobs=train,evaluate,export",
+        "--config.export=npz,tinynas",
+        "--config.train.ema_decay=0.5",
         f"--config.architecture={file}",
         "--config.data.source=fake",
         "--config.data.fake_images=64",
@@ -184,6 +190,22 @@ def test_an_architecture_from_elsewhere_becomes_the_workdirs(tmp_path):
     assert main(command(*arguments)) == 0
     assert (tmp_path / "b" / "architecture.json").read_text() == file.read_text()
     assert (tmp_path / "b" / "report.html").exists()
+    # The export job wrote the averages, which differ from the parameters after a step.
+    with Checkpoints(tmp_path / "b" / "checkpoints") as checkpoints:
+        averages = checkpoints.restore_variables()
+    exported = from_network(dm.load(tmp_path / "b" / "digits.npz"))
+    kernel = averages["head", "layers", "head1_dense", "kernel"]
+    np.testing.assert_array_equal(exported["fc_linear.weight"], np.asarray(kernel).T)
+    structure = dm.load(tmp_path / "b" / "digits.txt", resolution=16, classes=10)
+    assert structure == Architecture.load(file)
+
+
+def test_an_export_without_a_checkpoint_says_to_train_first(tmp_path, refused):
+    arch = Architecture("tiny", 16, 1, 10, Stem(4), (Stage("k1kx", 4, 4, 3, 1, 2),))
+    (tmp_path / "architecture.json").write_text(arch.to_json())
+    said = refused("--config.jobs=export", "--workdir", str(tmp_path))
+    assert "--config.jobs=train,export" in said
+    assert "did you mean 'onnx'" in refused("--config.jobs=export", "--config.export=onx")
 
 
 def test_a_workdir_that_is_a_file_is_refused(tmp_path, refused):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from deepmad_jax.errors import UserError
+from deepmad_jax.errors import MissingData, UserError
 from deepmad_jax.train import Checkpoints, Diverged, Logbook, fit
 
 
@@ -196,3 +196,29 @@ def test_checkpoint_of_another_stream_of_batches_is_refused(parts, tmp_path):
         with pytest.raises(UserError, match="was made with workers=2, not 3"):
             checkpoints.restore(parts.state(), tiny.batches())
         checkpoints.restore(parts.state())  # evaluation reads another stream
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_variables_come_back_without_network_or_optimiser(parts, averages, tmp_path):
+    _, params, batch_stats = tiny.variables()
+    state = parts.state()
+    if averages:
+        params, batch_stats = jax.tree.map(lambda x: 2 * x, (params, batch_stats))
+        state = dataclasses.replace(state, ema=(params, batch_stats))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, tiny.batches(), step=1)
+    with Checkpoints(tmp_path) as checkpoints:
+        found = checkpoints.restore_variables()
+    expected = {
+        tuple(str(key.key) for key in path): leaf
+        for tree in (params, batch_stats)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
+    assert found.keys() == expected.keys()
+    for path, leaf in expected.items():
+        np.testing.assert_array_equal(found[path], leaf)
+
+
+def test_variables_of_an_empty_folder_are_missing(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(MissingData, match="no checkpoint"):
+        checkpoints.restore_variables()
