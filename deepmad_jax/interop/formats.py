@@ -1,6 +1,7 @@
 """A network, or its structure alone, in every format this package writes, by the format's name."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,10 +43,12 @@ def export(
         if name not in EXPORTS:
             raise UserError(f"There is no export {name!r}; {did_you_mean(name, EXPORTS)}")
     folded = net.with_folded_batch_norm() if fold else net
+    # A name may be any text, a path among others.
+    stem = re.sub(r"[^\w+-]+", "_", net.arch.name) or "network"
     written = []
     for name in formats:
         form = EXPORTS[name]
-        path = Path(directory) / f"{net.arch.name}{form.ending}"
+        path = Path(directory) / f"{stem}{form.ending}"
         form.write(folded if form.folds else net, path)
         written.append(path)
     return written

@@ -1,5 +1,6 @@
 """Exports run in their own runtimes against the network's logits."""
 
+import dataclasses
 import functools
 import subprocess
 import sys
@@ -131,6 +132,12 @@ def test_weights_and_structure_files_give_the_network_back(tmp_path):
     load_into(again, read_weights(weights))
     for key, value in from_network(again).items():
         np.testing.assert_array_equal(value, recorded("mbv2se_a")[1][key])
+
+
+def test_a_name_with_a_path_in_it_stays_in_the_folder(tmp_path):
+    net = abstract(dataclasses.replace(recorded("k1kx_a")[0], name="../a b/c.d"), scan=False)
+    load_into(net, recorded("k1kx_a")[1])
+    assert export(net, tmp_path, ["npz"]) == [tmp_path / "_a_b_c_d.npz"]
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path):
