@@ -1,0 +1,88 @@
+"""What the layer table is made of: layers, rows, and what a block is told.
+
+Every number in a row may be an int, a float, or an array with one entry per stage (and any leading
+batch axes), NumPy or traced JAX: rows are only ever added and multiplied. With arrays, a layer that
+exists in some stages only (a projection where widths differ) has repeat 0 in the others; with ints
+it is left out.
+
+`Mode` says how the parts that are not smooth are read:
+    exact   as built. For integers.
+    smooth  differentiable: the squeeze width is inner / 4, a projection that may exist does.
+    lower   never above the exact cost of any integer network in reach: for bounds.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+Mode = Literal["exact", "smooth", "lower"]
+Number = Any  # int, float, numpy array or JAX tracer: see above
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer. Channels count, resolutions in pixels a side.
+
+    Attributes:
+        kind: conv, norm, act, pool (2x2 average, stride 2, ceil mode), mean (global average),
+            scale (multiply by the squeeze gate), add (join the shortcut) or dense.
+        branch: main, shortcut, se or head. Main-path convs are the ``conv`` rows of ``main``.
+        function: relu, silu or sigmoid for an ``act``; None otherwise.
+    """
+
+    kind: str
+    branch: str
+    c_in: Number
+    c_out: Number
+    r_in: Number
+    r_out: Number
+    kernel: Number = 1
+    stride: Number = 1
+    groups: Number = 1
+    function: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """``repeat`` copies of a layer. ``section`` names where: stem, first, rest, final, head."""
+
+    section: str
+    repeat: Number
+    layer: Layer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BlockShape:
+    """What a block is told: the numbers of its stage, and whether it opens the stage."""
+
+    c_in: Number
+    width: Number
+    inner: Number
+    kernel: Number
+    stride: Number
+    groups: Number
+    r_in: Number
+    r_out: Number
+    first: bool
+    mode: Mode
+
+
+def conv(
+    branch: str,
+    c_in: Number,
+    c_out: Number,
+    r_in: Number,
+    r_out: Number,
+    kernel: Number = 1,
+    stride: Number = 1,
+    groups: Number = 1,
+    act: str | None = None,
+    count: Number = 1,
+) -> list[tuple[Number, Layer]]:
+    """Conv without bias, BatchNorm and, where named, an activation."""
+    layers = [
+        Layer("conv", branch, c_in, c_out, r_in, r_out, kernel, stride, groups),
+        Layer("norm", branch, c_out, c_out, r_out, r_out),
+    ]
+    if act:
+        layers.append(Layer("act", branch, c_out, c_out, r_out, r_out, function=act))
+    return [(count, layer) for layer in layers]
