@@ -1,7 +1,7 @@
 """The block kinds a network can be designed from, as the authors' released code builds them.
 
 Each function gives the layers of one block as ``(count, layer)``, count 0 or 1. They read ints,
-arrays over stages, and symbols (see `rows.py`).
+arrays over stages, and symbols (see `rows.py`). The kinds of other networks: `baseline_blocks.py`.
 """
 
 from collections.abc import Callable

@@ -3,10 +3,10 @@
 All functions take rows and give a number of the kind the rows hold: exact Python ints for a built
 architecture, arrays (one entry per stage, summed by the caller) or traced values otherwise.
 
-Conventions (the paper's): params are conv kernels, BatchNorm scale and bias, classifier weight and
-bias; MACs are the multiply-accumulates of all convs and of the classifier, shortcuts and squeezes
-included, which the paper calls FLOPs. `tinynas_params` and `tinynas_flops` count as the authors'
-released code does.
+Conventions (the paper's): params are every trainable number: conv kernels, scale and bias of norms,
+classifier weight and bias; MACs are the multiply-accumulates of all convs and of the classifier,
+shortcuts and squeezes included, which the paper calls FLOPs. `tinynas_params` and `tinynas_flops`
+count as the authors' released code does.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,9 +23,11 @@ def fan_in(layer: Layer) -> Number:
 def layer_params(layer: Layer) -> Number:
     """Trainable numbers of one layer."""
     if layer.kind == "conv":
-        return _kernel_size(layer)
-    if layer.kind == "norm":
+        return _kernel_size(layer) + layer.c_out if layer.bias else _kernel_size(layer)
+    if layer.kind in ("norm", "layer_norm"):
         return 2 * layer.c_out
+    if layer.kind == "layer_scale":
+        return layer.c_out
     if layer.kind == "dense":
         return (layer.c_in + 1) * layer.c_out
     return 0

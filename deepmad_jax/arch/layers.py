@@ -4,9 +4,10 @@ A row is ``(repeat, layer)``. The first block of a stage and its repeated blocks
 so a relaxed depth enters as ``(depth - 1) * row`` and stays differentiable. The design program, the
 network builder, the tables and both counting conventions read these rows; nothing else in the
 package knows what a block contains. What a row holds is said in `rows.py`, what a block in
-`blocks.py`.
+`blocks.py` and `baseline_blocks.py`.
 """
 
+from deepmad_jax.arch.baseline_blocks import BASELINES
 from deepmad_jax.arch.blocks import DESIGNED, se_width
 from deepmad_jax.arch.rows import BlockShape, Layer, Mode, Number, Row, conv
 from deepmad_jax.arch.spec import Architecture
@@ -31,15 +32,18 @@ def layer_table(arch: Architecture) -> list[Row]:
     Sections are ``stem``, ``stage1.first``, ``stage1.rest``, ..., ``final``, ``head``; rows of a
     stage's repeated blocks have ``repeat = depth - 1`` and are absent where depth is 1.
     """
-    resolution = out_resolution(arch.resolution, arch.stem.stride)
+    conv_resolution = out_resolution(arch.resolution, arch.stem.stride)
     rows = stem_rows(
         arch.in_channels,
         arch.stem.width,
         arch.stem.kernel,
         arch.stem.stride,
         arch.resolution,
-        resolution,
+        conv_resolution,
+        arch.stem.kind,
+        arch.activation,
     )
+    resolution = out_resolution(arch.resolution, arch.stem.reduction)
     c_in = arch.stem.width
     for i, stage in enumerate(arch.stages, 1):
         r_in, resolution = resolution, out_resolution(resolution, stage.stride)
@@ -54,6 +58,7 @@ def layer_table(arch: Architecture) -> list[Row]:
             groups=stage.groups,
             r_in=r_in,
             r_out=resolution,
+            activation=arch.activation,
         )
         rows += [
             Row(f"stage{i}.{row.section}", row.repeat, row.layer)
@@ -61,7 +66,9 @@ def layer_table(arch: Architecture) -> list[Row]:
             if row.repeat
         ]
         c_in = stage.width
-    return rows + head_rows(c_in, arch.final_width, arch.classes, resolution)
+    return rows + head_rows(
+        c_in, arch.final_width, arch.classes, resolution, arch.activation, arch.head_norm
+    )
 
 
 def out_resolution(resolution: Number, stride: Number) -> Number:
@@ -70,11 +77,28 @@ def out_resolution(resolution: Number, stride: Number) -> Number:
 
 
 def stem_rows(
-    in_channels: int, width: Number, kernel: int, stride: int, r_in: Number, r_out: Number
+    in_channels: int,
+    width: Number,
+    kernel: int,
+    stride: int,
+    r_in: Number,
+    r_out: Number,
+    kind: str = "conv",
+    activation: str = "relu",
 ) -> list[Row]:
-    """The stem: conv, BatchNorm, ReLU."""
-    layers = conv("main", in_channels, width, r_in, r_out, kernel, stride, act="relu")
-    return [Row("stem", 1, layer) for _, layer in layers]
+    """The stem, see `spec.Stem`; ``r_out`` pixels a side leave its conv."""
+    if kind == "patch":
+        layers = [
+            Layer("conv", "main", in_channels, width, r_in, r_out, kernel, stride, bias=True),
+            Layer("layer_norm", "main", width, width, r_out, r_out),
+        ]
+    else:
+        convs = conv("main", in_channels, width, r_in, r_out, kernel, stride, act=activation)
+        layers = [layer for _, layer in convs]
+    if kind == "max_pool":
+        pooled = out_resolution(r_out, 2)
+        layers.append(Layer("max_pool", "main", width, width, r_out, pooled, 3, 2))
+    return [Row("stem", 1, layer) for layer in layers]
 
 
 def stage_rows(
@@ -90,23 +114,41 @@ def stage_rows(
     r_in: Number,
     r_out: Number,
     mode: Mode = "exact",
+    activation: str = "relu",
 ) -> list[Row]:
-    """The rows of one stage, or of all stages at once where the numbers are arrays over stages."""
-    build = DESIGNED[block]
-    first = build(BlockShape(c_in, width, inner, kernel, stride, groups, r_in, r_out, True, mode))
-    rest = build(BlockShape(width, width, inner, kernel, 1, groups, r_out, r_out, False, mode))
+    """The rows of one stage, or of all stages at once where the numbers are arrays over stages.
+
+    The baselines' kinds take ints only, and know no mode but ``exact``.
+    """
+    build = BLOCK_LAYERS[block]
+    told = (mode, activation)
+    first = build(BlockShape(c_in, width, inner, kernel, stride, groups, r_in, r_out, True, *told))
+    rest = build(BlockShape(width, width, inner, kernel, 1, groups, r_out, r_out, False, *told))
     return [Row("first", count, layer) for count, layer in first] + [
         Row("rest", count * (depth - 1), layer) for count, layer in rest
     ]
 
 
-def head_rows(c_in: Number, final_width: int | None, classes: int, resolution: Number) -> list[Row]:
+def head_rows(
+    c_in: Number,
+    final_width: int | None,
+    classes: int,
+    resolution: Number,
+    activation: str = "relu",
+    norm: bool = False,
+) -> list[Row]:
     """The optional final 1x1 conv, global average pooling and the classifier."""
     rows = []
     if final_width is not None:
-        layers = conv("main", c_in, final_width, resolution, resolution, act="relu")
+        layers = conv("main", c_in, final_width, resolution, resolution, act=activation)
         rows = [Row("final", 1, layer) for _, layer in layers]
         c_in = final_width
     rows.append(Row("head", 1, Layer("mean", "head", c_in, c_in, resolution, 1)))
+    if norm:
+        rows.append(Row("head", 1, Layer("layer_norm", "head", c_in, c_in, 1, 1)))
     rows.append(Row("head", 1, Layer("dense", "head", c_in, classes, 1, 1)))
     return rows
+
+
+BLOCK_LAYERS = DESIGNED | BASELINES
+"""Block kind -> its layers, for every kind of `spec.BLOCKS` and `spec.BASELINE_BLOCKS`."""

@@ -23,10 +23,13 @@ class Layer:
     """One layer. Channels count, resolutions in pixels a side.
 
     Attributes:
-        kind: conv, norm, act, pool (2x2 average, stride 2, ceil mode), mean (global average),
-            scale (multiply by the squeeze gate), add (join the shortcut) or dense.
+        kind: conv, norm (BatchNorm), layer_norm, layer_scale (a factor a channel), act, pool (2x2
+            average, stride 2, ceil mode), max_pool (3x3, stride 2), mean (global average), scale
+            (multiply by the squeeze gate), fork (the shortcut starts here), pad (every stride-th
+            pixel, zeros for the channels that lack), add (join the shortcut) or dense.
         branch: main, shortcut, se or head. Main-path convs are the ``conv`` rows of ``main``.
-        function: relu, silu or sigmoid for an ``act``; None otherwise.
+        function: relu, relu6, silu, gelu or sigmoid for an ``act``; None otherwise.
+        bias: whether a ``conv`` adds one; a ``dense`` always does.
     """
 
     kind: str
@@ -39,6 +42,7 @@ class Layer:
     stride: Number = 1
     groups: Number = 1
     function: str | None = None
+    bias: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +56,10 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BlockShape:
-    """What a block is told: the numbers of its stage, and whether it opens the stage."""
+    """What a block is told: the numbers of its stage, and whether it opens the stage.
+
+    ``activation`` is the network's; the kinds one can design from have their own.
+    """
 
     c_in: Number
     width: Number
@@ -64,6 +71,7 @@ class BlockShape:
     r_out: Number
     first: bool
     mode: Mode
+    activation: str = "relu"
 
 
 def conv(

@@ -13,24 +13,67 @@ from typing import Any
 from deepmad_jax.errors import InvalidArchitecture, did_you_mean
 
 BLOCKS = ("basic", "k1kx", "bottleneck", "mbconv", "mbconv_se")
-"""Block kinds; in the released TinyNAS code KXKX, K1KX, K1KXK1, K1DWK1, K1DWSEK1."""
+"""Block kinds one can design from; in the released TinyNAS code KXKX, K1KX, K1KXK1, K1DWK1,
+K1DWSEK1."""
+
+BASELINE_BLOCKS = (
+    "res_basic",
+    "res_basic_pad",
+    "res_bottleneck",
+    "inverted",
+    "inverted_se",
+    "convnext",
+)
+"""Block kinds of other published networks, to train and compare; no design is made of them."""
 
 MBCONV_BLOCKS = ("mbconv", "mbconv_se")
 """The inverted bottlenecks: depthwise kxk conv, no projected shortcut."""
 
+DEPTHWISE_BLOCKS = (*MBCONV_BLOCKS, "inverted", "inverted_se", "convnext")
+"""Those whose kxk conv is depthwise already."""
+
+STEMS = ("conv", "max_pool", "patch")
+"""Stem kinds, see `Stem`."""
+
+ACTIVATIONS = ("relu", "relu6", "silu")
+"""What `Architecture.activation` may be."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stem:
-    """The first conv: ``width`` output channels, an odd ``kernel``, stride 1 or 2."""
+    """The first conv.
+
+    Attributes:
+        width: output channels.
+        kernel: odd; of ``patch`` any size.
+        stride: 1 or 2; of ``patch`` the kernel's size.
+        kind: ``conv`` (conv, BatchNorm, activation), ``max_pool`` (these, then a 3x3 max pool of
+            stride 2) or ``patch`` (conv with bias over patches side by side, LayerNorm).
+    """
 
     width: int
     kernel: int = 3
     stride: int = 2
+    kind: str = "conv"
 
     def __post_init__(self) -> None:
         check_int("stem width", self.width, 1)
+        _check_known("stem kind", self.kind, STEMS)
+        if self.kind == "patch":
+            check_int("stem kernel", self.kernel, 1)
+            if self.stride != self.kernel:
+                raise InvalidArchitecture(
+                    f"The stem has patches of {self.kernel} pixels but stride {self.stride}; "
+                    "patches lie side by side: make them equal."
+                )
+            return
         _check_kernel("stem kernel", self.kernel)
         _check_stride("stem stride", self.stride)
+
+    @property
+    def reduction(self) -> int:
+        """Pixels of the image per pixel of the output, a side."""
+        return self.stride * 2 if self.kind == "max_pool" else self.stride
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +81,15 @@ class Stage:
     """``depth`` equal blocks; the first may have stride 2 and changes the width.
 
     Attributes:
-        block: one of `BLOCKS`.
+        block: one of `BLOCKS` or `BASELINE_BLOCKS`.
         width: output channels of every block.
-        inner: channels inside the blocks (bottleneck or expanded width).
+        inner: channels inside the blocks (bottleneck or expanded width). Of the inverted residuals,
+            inside the repeated ones: the first expands its own input by the same factor,
+            ``inner / width``.
         kernel: odd size of the kxk convs.
         depth: number of blocks.
         stride: 1 or 2, of the first block.
-        groups: of the kxk convs; 1 for the MBConv kinds, whose kxk conv is depthwise.
+        groups: of the kxk convs; 1 for `DEPTHWISE_BLOCKS`.
     """
 
     block: str
@@ -56,15 +101,12 @@ class Stage:
     groups: int = 1
 
     def __post_init__(self) -> None:
-        if self.block not in BLOCKS:
-            raise InvalidArchitecture(
-                f"Unknown block {self.block!r}; {did_you_mean(str(self.block), BLOCKS)}"
-            )
+        _check_known("block", self.block, (*BLOCKS, *BASELINE_BLOCKS))
         for field in ("width", "inner", "depth", "groups"):
             check_int(f"stage {field}", getattr(self, field), 1)
         _check_kernel("stage kernel", self.kernel)
         _check_stride("stage stride", self.stride)
-        if self.block in MBCONV_BLOCKS and self.groups != 1:
+        if self.block in DEPTHWISE_BLOCKS and self.groups != 1:
             raise InvalidArchitecture(
                 f"groups is {self.groups} in a stage of {self.block} blocks, whose kxk conv is "
                 "depthwise already: leave groups at 1."
@@ -83,6 +125,9 @@ class Architecture:
         stem: the first conv.
         stages: at least one.
         final_width: channels of the final 1x1 conv, or None where there is none.
+        activation: of the stem, the final conv and the blocks of `BASELINE_BLOCKS` except
+            ``convnext``: one of `ACTIVATIONS`. Other blocks have their own.
+        head_norm: whether a LayerNorm stands between global pooling and classifier.
 
     >>> arch = Architecture("tiny", 32, 3, 10, Stem(8), (Stage("basic", 8, 8, 3, 1, 1),))
     >>> Architecture.from_json(arch.to_json()) == arch
@@ -96,24 +141,30 @@ class Architecture:
     stem: Stem
     stages: tuple[Stage, ...]
     final_width: int | None = None
+    activation: str = "relu"
+    head_norm: bool = False
 
     def __post_init__(self) -> None:
         for field in ("resolution", "in_channels", "classes"):
             check_int(field, getattr(self, field), 1)
         if self.final_width is not None:
             check_int("final_width", self.final_width, 1)
+        _check_known("activation", self.activation, ACTIVATIONS)
+        if not isinstance(self.head_norm, bool):
+            raise InvalidArchitecture(f"head_norm must be true or false, not {self.head_norm!r}.")
         if not self.stages:
             raise InvalidArchitecture("An architecture needs at least one stage; none was given.")
         object.__setattr__(self, "stages", tuple(self.stages))
         width = self.stem.width
         for i, stage in enumerate(self.stages, 1):
             self._check_groups(i, stage, width)
+            self._check_chain(i, stage, width)
             width = stage.width
 
     @staticmethod
     def _check_groups(index: int, stage: Stage, c_in: int) -> None:
         channels = [stage.inner]
-        if stage.block == "basic":
+        if stage.block in ("basic", "res_basic", "res_basic_pad"):
             channels += [c_in, stage.width]
         elif stage.block == "k1kx":
             channels += [stage.width]
@@ -124,9 +175,29 @@ class Architecture:
                 "do not divide: change groups or the width."
             )
 
+    @staticmethod
+    def _check_chain(index: int, stage: Stage, c_in: int) -> None:
+        if stage.block == "res_basic_pad" and stage.width < c_in:
+            raise InvalidArchitecture(
+                f"Stage {index} shrinks from {c_in} to {stage.width} channels, but its shortcut "
+                "can only be padded: use res_basic, whose shortcut is projected."
+            )
+        if stage.block.startswith("inverted") and c_in * stage.inner % stage.width:
+            raise InvalidArchitecture(
+                f"Stage {index} expands {stage.width} channels to {stage.inner}, which makes no "
+                f"whole number of the {c_in} its first block is given: change inner or the width."
+            )
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and lists, in the layout of ``architecture.json``."""
+        """Plain dicts and lists, in the layout of ``architecture.json``.
+
+        What only baselines need (`_OPTIONAL`) is left out where it has its default.
+        """
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        for owner, group in ((Architecture, plain), (Stem, plain["stem"])):
+            for field in dataclasses.fields(owner):
+                if field.name in _OPTIONAL and group[field.name] == field.default:
+                    del group[field.name]
         return plain
 
     def to_json(self) -> str:
@@ -173,6 +244,9 @@ class Architecture:
             raise InvalidArchitecture(f"{path}: {error}") from error
 
 
+_OPTIONAL = ("kind", "activation", "head_norm")
+
+
 def check_keys(what: str, data: Any, cls: type) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InvalidArchitecture(f"{what} must be an object with named fields, not {data!r}.")
@@ -195,6 +269,11 @@ def check_int(what: str, value: Any, minimum: int) -> None:
         raise InvalidArchitecture(
             f"{what} must be an integer of at least {minimum}, not {value!r}."
         )
+
+
+def _check_known(what: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InvalidArchitecture(f"Unknown {what} {value!r}; {did_you_mean(str(value), known)}")
 
 
 def _check_kernel(what: str, value: Any) -> None:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from deepmad_jax.arch.layers import out_resolution
-from deepmad_jax.arch.spec import BLOCKS, Architecture, Stage, Stem
+from deepmad_jax.arch.spec import BASELINE_BLOCKS, BLOCKS, Architecture, Stage, Stem
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 CONVENTIONS = ("paper", "tinynas")
@@ -157,6 +157,11 @@ class Sweep:
 
 
 def _check_problem(p: Problem) -> None:
+    if p.block in BASELINE_BLOCKS:
+        raise InvalidConfig(
+            f"design.block is {p.block!r}, which only published networks have; one can design from "
+            f"{', '.join(BLOCKS)}."
+        )
     if p.block not in BLOCKS:
         raise InvalidConfig(f"design.block is {p.block!r}; {did_you_mean(str(p.block), BLOCKS)}")
     if p.convention not in CONVENTIONS:

@@ -6,6 +6,7 @@ kind of layer is one entry in the tables and one rule below. The stem, the final
 classifier are blocks too. Initial kernels are drawn in `init.py`.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import jax
@@ -17,15 +18,27 @@ from deepmad_jax.arch import Layer
 EPSILON = 1e-5
 """Added to the variance by every BatchNorm, as PyTorch does."""
 
-FUNCTIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "sigmoid": jax.nn.sigmoid}
+LAYER_NORM_EPSILON = 1e-6
+"""The same by every LayerNorm, as ConvNeXt does."""
+
+LAYER_SCALE = 1e-6
+"""Where the factors of a layer scale start: a block begins as the identity (ConvNeXt)."""
+
+FUNCTIONS = {
+    "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+    "silu": jax.nn.silu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "sigmoid": jax.nn.sigmoid,
+}
 """Activation functions by the name a row gives them."""
 
 
 def layer_names(layers: Iterable[Layer]) -> tuple[str | None, ...]:
     """The name of each layer that holds parameters, None for the others.
 
-    A name is branch, place in the branch counted from 1, and kind. It is part of every parameter's
-    path in the state, thus of checkpoints.
+    A name is branch, number of the branch's conv or dense layers so far, and kind. It is part of
+    every parameter's path in the state, thus of checkpoints.
 
     >>> conv, norm = Layer("conv", "main", 3, 8, 32, 32), Layer("norm", "main", 8, 8, 32, 32)
     >>> layer_names([conv, norm, Layer("act", "main", 8, 8, 32, 32), conv])
@@ -37,7 +50,8 @@ def layer_names(layers: Iterable[Layer]) -> tuple[str | None, ...]:
         if layer.kind in ("conv", "dense"):
             places[layer.branch] = places.get(layer.branch, 0) + 1
         holds = layer.kind in MODULES
-        names.append(f"{layer.branch}{places[layer.branch]}_{layer.kind}" if holds else None)
+        place = places.get(layer.branch, 0)
+        names.append(f"{layer.branch}{place}_{layer.kind}" if holds else None)
     return tuple(names)
 
 
@@ -45,8 +59,8 @@ class Block(nnx.Module):
     """The layers of one section, done in order: ``(batch, H, W, c_in)`` to the last one's output.
 
     The main branch and the shortcut start from the input, any other branch with a ``mean`` of the
-    main one; ``scale`` and ``add`` join a branch to the main one. The rows' resolutions are not
-    read: any H and W will do.
+    main one; ``fork`` starts the shortcut anew from it, ``scale`` and ``add`` join a branch to it.
+    The rows' resolutions are not read: any H and W will do.
 
     Args:
         layers: of one section of the layer table.
@@ -88,12 +102,21 @@ class Block(nnx.Module):
             elif layer.kind == "norm":
                 value = self.layers[name](value, use_running_average=self.frozen or not train)
                 value = value.astype(self.dtype)
+            elif layer.kind in ("layer_norm", "layer_scale"):
+                value = self.layers[name](value).astype(value.dtype)
             elif layer.kind == "act":
                 value = FUNCTIONS[layer.function](value)
             elif layer.kind == "pool":
                 value = average_pool(value)
+            elif layer.kind == "max_pool":
+                value = nnx.max_pool(value, (3, 3), (2, 2), ((1, 1), (1, 1)))
             elif layer.kind == "mean":
                 value = branches["main"].mean((1, 2), keepdims=True, dtype=jnp.float32)
+            elif layer.kind == "fork":
+                value = branches["main"]
+            elif layer.kind == "pad":
+                value = value[:, :: layer.stride, :: layer.stride]
+                value = jnp.pad(value, ((0, 0), (0, 0), (0, 0), (0, layer.c_out - layer.c_in)))
             elif layer.kind == "scale":
                 branches["main"] *= value
             elif layer.kind == "add":
@@ -115,15 +138,28 @@ def average_pool(x: jax.Array) -> jax.Array:
     return nnx.avg_pool(x, (2, 2), (2, 2), padding, count_include_pad=False).astype(x.dtype)
 
 
+class LayerScale(nnx.Module):
+    """A learned factor for each channel."""
+
+    def __init__(self, channels: int):
+        self.scale = nnx.Param(jnp.full((channels,), LAYER_SCALE, jnp.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``x`` times the factors, float32 where ``x`` is narrower."""
+        return x * self.scale[...]
+
+
 def _conv(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nnx.Conv:
     return nnx.Conv(
         layer.c_in,
         layer.c_out,
         (layer.kernel, layer.kernel),
         layer.stride,
-        padding=(layer.kernel - 1) // 2,
+        # Patches side by side (kernel and stride equal) fill the map; what is missing at its edges
+        # is zeros, where PyTorch would drop the incomplete patches.
+        padding="SAME" if layer.kernel == layer.stride else (layer.kernel - 1) // 2,
         feature_group_count=layer.groups,
-        use_bias=False,
+        use_bias=layer.bias,
         dtype=dtype,
         kernel_init=jax.nn.initializers.zeros,
         rngs=rngs,
@@ -142,6 +178,21 @@ def _norm(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nn
     )
 
 
+def _layer_norm(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nnx.LayerNorm:
+    return nnx.LayerNorm(
+        layer.c_out,
+        epsilon=LAYER_NORM_EPSILON,
+        # Flax's fast variance, mean(x^2) - mean(x)^2, cancels where the mean is large.
+        use_fast_variance=False,
+        dtype=jnp.float32,
+        rngs=rngs,
+    )
+
+
+def _layer_scale(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> LayerScale:
+    return LayerScale(layer.c_out)
+
+
 def _dense(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nnx.Linear:
     # float32 always: a thousandth of the work, and logits keep their digits.
     return nnx.Linear(
@@ -153,5 +204,11 @@ def _dense(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> n
     )
 
 
-MODULES = {"conv": _conv, "norm": _norm, "dense": _dense}
+MODULES = {
+    "conv": _conv,
+    "norm": _norm,
+    "layer_norm": _layer_norm,
+    "layer_scale": _layer_scale,
+    "dense": _dense,
+}
 """Layer kind -> its module, for the kinds that hold parameters."""

@@ -157,7 +157,7 @@ def _levels(arch: Architecture) -> tuple[tuple[Feature, ...], tuple[int, ...]]:
 
     Every stage of stride 2 starts a level; the stem starts the first, a final conv closes the last.
     """
-    features = [Feature("level1", arch.stem.stride, arch.stem.width)]
+    features = [Feature("level1", arch.stem.reduction, arch.stem.width)]
     stage_levels = []
     for stage in arch.stages:
         stride = features[-1].stride * stage.stride

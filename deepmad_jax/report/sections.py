@@ -8,6 +8,9 @@ import dataclasses
 from deepmad_jax.arch import Architecture, Row, cost, layer_table
 from deepmad_jax.arch.layers import out_resolution
 
+STEMS = {"conv": "conv", "max_pool": "conv, max pool", "patch": "patches"}
+"""Stem kind -> its words for a reader."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Section:
@@ -15,7 +18,8 @@ class Section:
 
     Attributes:
         name: stem, stage 1, ..., final 1x1 or classifier.
-        kind: conv, dense or the block's name, with its groups where there are several.
+        kind: conv, dense, the stem's kind or the block's name, with its groups where there are
+            several.
         level: index of its level from 0, None for the classifier.
         depth: blocks; None where there are no blocks.
         resolution_px: of its output, a side.
@@ -44,11 +48,11 @@ def sections(arch: Architecture) -> list[Section]:
         return cost.params(by_name[name]), cost.macs(by_name[name])
 
     stem = arch.stem
-    resolution_px = out_resolution(arch.resolution, stem.stride)
+    resolution_px = out_resolution(arch.resolution, stem.reduction)
     found = [
         Section(
-            "stem", "conv", 0, stem.kernel, stem.stride, stem.width, None, None, resolution_px,
-            *costs("stem"),
+            "stem", STEMS[stem.kind], 0, stem.kernel, stem.stride, stem.width, None, None,
+            resolution_px, *costs("stem"),
         )
     ]  # fmt: skip
     level = 0

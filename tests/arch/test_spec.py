@@ -38,6 +38,24 @@ def test_json_round_trip_is_the_identity(arch):
     assert Architecture.from_json(arch.to_json()) == arch
 
 
+def test_what_only_baselines_need_is_written_only_where_it_is_needed():
+    patches = Stem(8, 4, 4, "patch")
+    stages = (Stage("convnext", 8, 32, 7, 1, 1),)
+    arch = Architecture("a", 32, 3, 10, patches, stages, activation="silu", head_norm=True)
+    data = arch.to_dict()
+    assert data["stem"] == {"width": 8, "kernel": 4, "stride": 4, "kind": "patch"}
+    assert (data["activation"], data["head_norm"]) == ("silu", True)
+    assert Architecture.from_dict(data) == arch
+
+
+@pytest.mark.parametrize(
+    ("stem", "reduction"),
+    [(Stem(8, 3, 1), 1), (Stem(8), 2), (Stem(8, 7, 2, "max_pool"), 4), (Stem(8, 3, 3, "patch"), 3)],
+)
+def test_reduction_of_the_stem(stem, reduction):
+    assert stem.reduction == reduction
+
+
 def test_json_has_the_documented_layout():
     assert json.loads(TINY.to_json()) == {
         "name": "tiny",
@@ -70,6 +88,10 @@ def test_json_has_the_documented_layout():
         ({"stem": {"width": 8, "kernel": 4}}, "only odd kernels"),
         ({"stem": {"kernel": 3}}, "lacks the key(s) width"),
         ({"stem": 3}, "named fields"),
+        ({"stem": {"width": 8, "kind": "pach"}}, "did you mean 'patch'"),
+        ({"stem": {"width": 8, "kernel": 4, "stride": 2, "kind": "patch"}}, "make them equal"),
+        ({"activation": "rellu"}, "did you mean 'relu'"),
+        ({"head_norm": 1}, "head_norm must be true or false, not 1"),
     ],
 )
 def test_a_bad_file_says_what_is_wrong(change, words):
@@ -88,6 +110,10 @@ def test_a_bad_file_says_what_is_wrong(change, words):
         ({"width": True}, "stage width"),
         ({"groups": 3}, "3 groups do not divide"),
         ({"block": "mbconv", "groups": 2}, "depthwise already"),
+        ({"block": "convnext", "groups": 2}, "depthwise already"),
+        ({"block": "res_basic", "groups": 3}, "3 groups do not divide"),
+        ({"block": "res_basic_pad", "width": 7}, "shrinks from 8 to 7 channels"),
+        ({"block": "inverted", "width": 16, "inner": 9}, "no whole number of the 8"),
     ],
 )
 def test_a_bad_stage_says_what_is_wrong(change, words):
