@@ -18,7 +18,16 @@ from typing import Any
 from deepmad_jax import design
 
 __version__ = "0.1.0"
-__all__ = ["build", "design", "export", "load"]
+
+_HOME = {
+    "build": "deepmad_jax.library",
+    "export": "deepmad_jax.library",
+    "load": "deepmad_jax.library",
+    "zoo": "deepmad_jax.arch.zoo",
+}
+"""What this package offers by name -> the module it is imported from, on first use."""
+
+__all__ = ["build", "design", "export", "load", "zoo"]
 
 
 class _CallablePackage(types.ModuleType):
@@ -29,18 +38,20 @@ class _CallablePackage(types.ModuleType):
 
     def __call__(self, **fields: Any) -> Any:
         """`library.design`."""
-        return _library().design(**fields)
+        # By name, so that mypy does not follow it from the typed packages into Flax.
+        return importlib.import_module("deepmad_jax.library").design(**fields)
 
 
 design.__class__ = _CallablePackage
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_library(), name)
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
 
 
-def _library() -> types.ModuleType:
-    # By name, so that mypy does not follow it from the typed packages into Flax.
-    return importlib.import_module("deepmad_jax.library")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,4 +3,6 @@
 import json
 from pathlib import Path
 
-PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())
+_HERE = Path(__file__).parent
+PUBLISHED = json.loads((_HERE / "published.json").read_text())
+BASELINES = json.loads((_HERE / "baselines.json").read_text())

@@ -1,0 +1,131 @@
+"""Published networks by name: the DeepMAD nets, and baselines to train under the same recipe.
+
+    zoo("deepmad_r18")                   the architecture
+    zoo("resnet20", classes=100)         the same for other data
+    entry("deepmad_r18").top1            77.7, the percentage that was published
+
+Accuracies are what the sources report, never ours. Costs are not stored: they are counted from the
+layer table, whole network, as everywhere in this package (`cost.py`); an entry says how its source
+counts. No weights: `interop` reads those of the authors' checkpoints.
+"""
+
+import dataclasses
+from typing import Any
+
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.arch.zoo_nets import ARCHITECTURES
+from deepmad_jax.errors import InvalidArchitecture, did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class ZooEntry:
+    """A published network.
+
+    Attributes:
+        architecture: named by its key in `ZOO`.
+        top1: published accuracy, percent.
+        source: where the accuracy stands, on which data, and who gives the structure.
+        counting: how the source counts, where it differs from the whole network counted here.
+    """
+
+    architecture: Architecture
+    top1: float
+    source: str
+    counting: str
+
+
+def zoo(name: str, **changes: int) -> Architecture:
+    """The architecture of a published network.
+
+    Args:
+        name: a key of `ZOO`.
+        changes: other ``classes``, ``resolution`` or ``in_channels`` than the published ones.
+    Raises:
+        InvalidArchitecture: an unknown name or change.
+
+    >>> zoo("resnet50").stages[0]
+    Stage(block='res_bottleneck', width=256, inner=64, kernel=3, depth=3, stride=1, groups=1)
+    >>> zoo("resnet20", classes=100).classes
+    100
+    """
+    return with_changes(entry(name).architecture, changes)
+
+
+def entry(name: str) -> ZooEntry:
+    """A published network with its source; raises `InvalidArchitecture` naming the nearest."""
+    if name not in ZOO:
+        hint = did_you_mean(str(name), ZOO)
+        every = "" if hint.startswith("known") else f" Known: {', '.join(ZOO)}."
+        raise InvalidArchitecture(f"There is no published network {name!r}; {hint}{every}")
+    return ZOO[name]
+
+
+def entry_of(arch: Architecture) -> ZooEntry | None:
+    """The entry of exactly this architecture, name included, or None."""
+    found = ZOO.get(arch.name)
+    return found if found is not None and found.architecture == arch else None
+
+
+def with_changes(arch: Architecture, changes: dict[str, Any]) -> Architecture:
+    """The architecture for other data; raises `InvalidArchitecture` on any other change."""
+    for field in changes:
+        if field not in _CHANGEABLE:
+            raise InvalidArchitecture(
+                f"{field} of {arch.name} cannot be changed; {did_you_mean(field, _CHANGEABLE)}"
+            )
+    return dataclasses.replace(arch, **changes)
+
+
+_CHANGEABLE = ("classes", "resolution", "in_channels")
+
+_RELEASED = "ImageNet; structure as released by the authors with TinyNAS"
+_HE = "He et al. 2015 (arXiv 1512.03385), Table 6; CIFAR-10"
+_SAME = "whole network, as torchvision counts its own"
+
+
+def _printed(params: str, flops: str) -> str:
+    return (
+        f"the source prints {params} M params, {flops} G FLOPs; the released code leaves out the "
+        "classifier, and of the FLOPs the squeezes"
+    )
+
+
+_PUBLISHED: dict[str, tuple[float, str, str]] = {
+    "deepmad_r18": (
+        77.7,
+        f"DeepMAD paper, Table 1, rho 0.3; {_RELEASED}",
+        _printed("11.7", "1.8"),
+    ),
+    "deepmad_r34": (79.7, f"DeepMAD paper, Table 1; {_RELEASED}", _printed("21.8", "3.6")),
+    "deepmad_r50": (80.6, f"DeepMAD paper, Table 1; {_RELEASED}", _printed("25.6", "4.1")),
+    "deepmad_29m": (82.5, f"DeepMAD paper, Table 3; {_RELEASED}", _printed("29", "4.5")),
+    "deepmad_29m_288": (
+        82.8,
+        f"DeepMAD paper, Table 3, at 288 pixels; {_RELEASED}",
+        _printed("29", "4.5"),
+    ),
+    "deepmad_50m": (83.9, f"DeepMAD paper, Table 3; {_RELEASED}", _printed("50", "8.7")),
+    "deepmad_89m": (84.0, f"DeepMAD paper, Table 3; {_RELEASED}", _printed("89", "15.4")),
+    "r18_like": (
+        78.44,
+        f"TinyNAS's list of networks, not in the DeepMAD paper; {_RELEASED}",
+        _printed("10.8", "1.7"),
+    ),
+    "resnet18": (70.9, "DeepMAD paper, Table 1 (72.2 under its recipe); ImageNet", _SAME),
+    "resnet34": (74.4, "DeepMAD paper, Table 1 (75.6 under its recipe); ImageNet", _SAME),
+    "resnet50": (77.4, "DeepMAD paper, Table 1 (79.3 under its recipe); ImageNet", _SAME),
+    "resnet101": (78.3, "DeepMAD paper, Table 3; ImageNet", _SAME),
+    "resnet152": (79.2, "DeepMAD paper, Table 3; ImageNet", _SAME),
+    "resnet20": (91.25, _HE, "the source prints 0.27 M params"),
+    "resnet56": (93.03, _HE, "the source prints 0.85 M params"),
+    "resnet110": (93.57, f"{_HE}, best of five", "the source prints 1.7 M params"),
+    "mobilenet_v2": (72.0, "DeepMAD paper, Table 2; ImageNet", _SAME),
+    "efficientnet_b0": (76.3, "DeepMAD paper, Table 2; ImageNet", _SAME),
+    "convnext_t": (82.1, "DeepMAD paper, Table 3; ImageNet", _SAME),
+    "convnext_s": (83.1, "DeepMAD paper, Table 3; ImageNet", _SAME),
+    "convnext_b": (83.8, "DeepMAD paper, Table 3; ImageNet", _SAME),
+}
+"""Name -> top-1 in percent, source, how the source counts."""
+
+ZOO = {arch.name: ZooEntry(arch, *_PUBLISHED[arch.name]) for arch in ARCHITECTURES}
+"""Name -> published network."""
