@@ -3,6 +3,8 @@
 A config file is Python: ``get_config(variant=None)`` starts from `default_config` and sets fields.
 On the command line ``--config.design.macs=2.5e9`` sets any field. Both ways end in `to_config`, the
 one place that checks names and types. ``config.design`` is `deepmad_jax.design.problem.Problem`.
+Instead of a design a file may say ``config.architecture = published("deepmad_r50")``, or
+``from_file("x.json")``: `published` and `from_file` are at hand here for that.
 
 Not here: what the values mean (the modules that read them say) and defaults derived from others.
 """
@@ -16,10 +18,14 @@ from typing import Any
 
 import ml_collections
 
+from deepmad_jax.arch.reference import from_file as from_file
+from deepmad_jax.arch.reference import published as published
 from deepmad_jax.design.problem import Problem, Sweep
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
-JOBS = ("design", "train", "evaluate", "describe", "sweep", "certify", "export")
+JOBS = (
+    "design", "train", "evaluate", "describe", "compare", "sweep", "certify", "export",
+)  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
 EXPORTS = ("safetensors", "npz", "pytorch", "tinynas", "onnx", "stablehlo", "litert")
@@ -118,8 +124,9 @@ class Config:
     Attributes:
         name: of the run and of the network it designs.
         jobs: which of `JOBS`, in order.
-        architecture: an ``architecture.json`` to use instead of a design; None takes the one in
-            the workdir.
+        architecture: what to use instead of a design, a published network or a file as
+            `arch.reference` writes them; None takes the ``architecture.json`` in the workdir.
+        names: what the ``compare`` job compares, written likewise; empty is the whole zoo.
         design: the program to solve.
         data, train: see there.
         sweep: the budgets of the ``sweep`` job.
@@ -131,6 +138,7 @@ class Config:
     name: str = "unnamed"
     jobs: tuple[str, ...] = ("design", "train", "evaluate")
     architecture: str | None = None
+    names: tuple[str, ...] = ()
     design: Problem = dataclasses.field(default_factory=Problem)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)

@@ -20,7 +20,9 @@ from typing import Any, NoReturn
 import ml_collections
 
 from deepmad_jax import config as config_module
+from deepmad_jax.arch.reference import resolve
 from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.arch.zoo import ZOO
 from deepmad_jax.config import JOBS, Config
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError
 
@@ -38,6 +40,8 @@ jobs (--config.jobs=design,train,evaluate): {", ".join(JOBS)}
 
 examples
   python -m deepmad_jax.main --config configs/digits.py
+  python -m deepmad_jax.main --config configs/zoo.py --config.name=resnet50 \
+      --config.jobs=describe
   python -m deepmad_jax.main --config configs/r18.py --config.jobs=design \\
       --config.design.macs=2.5e9 --config.design.params=14e6 --config.design.kernels=3,5
 
@@ -111,6 +115,9 @@ def design(config: Config, workdir: Path) -> None:
     from deepmad_jax import report
     from deepmad_jax.design.solve import design_network
 
+    if config.architecture is not None:
+        print(f"Nothing to design: the config names the architecture {config.architecture}.")
+        return
     print(f"Designing {config.name} ...", flush=True)
     result = design_network(config.design, config.name)
     numbers = result.to_dict()
@@ -151,10 +158,20 @@ def describe(config: Config, workdir: Path) -> None:
     """Prints the table of an architecture, with its design's numbers where they are there."""
     from deepmad_jax import report
 
+    architecture = architecture_of(config, workdir)
     found = workdir / "design.json"
     use_design = config.architecture is None and found.exists()
-    numbers = _read_json(found) if use_design else None
-    print(report.design_table(architecture_of(config, workdir), numbers))
+    numbers = _read_json(found) if use_design else _numbers_of(architecture)
+    print(report.design_table(architecture, numbers))
+
+
+def compare(config: Config, workdir: Path) -> None:
+    """Prints ``config.names`` side by side: costs, rho, entropy, published accuracy."""
+    from deepmad_jax import report
+
+    found = {name: resolve(name) for name in config.names or ZOO}
+    numbers = {name: _numbers_of(architecture) for name, architecture in found.items()}
+    print(report.compare_table(found, numbers))
 
 
 def certify(config: Config, workdir: Path) -> None:
@@ -217,6 +234,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "train": train,
     "evaluate": evaluate,
     "describe": describe,
+    "compare": compare,
     "sweep": sweep,
     "certify": certify,
     "export": export,
@@ -229,14 +247,33 @@ def architecture_of(config: Config, workdir: Path) -> Architecture:
     Raises:
         MissingData: none is named and the workdir holds none.
     """
-    path = Path(config.architecture) if config.architecture else workdir / "architecture.json"
+    if config.architecture is not None:
+        return resolve(config.architecture)
+    path = workdir / "architecture.json"
     if not path.exists():
         raise MissingData(
             f"There is no architecture at {path}. Run the design job first "
-            f"(--config.jobs=design,train with the same workdir), or name a file with "
-            "--config.architecture."
+            f"(--config.jobs=design,train with the same workdir), or name a file or a published "
+            "network with --config.architecture."
         )
     return Architecture.load(path)
+
+
+def _numbers_of(architecture: Architecture) -> dict[str, Any]:
+    """Entropy and rho of a network that was not designed here, by the keys of ``design.json``."""
+    from deepmad_jax.design.entropy import levels_of
+    from deepmad_jax.design.problem import Problem
+
+    levels = levels_of(architecture)
+    entropies = [level["entropy"] for level in levels]
+    alpha = Problem(strides=(1, *[2] * (len(levels) - 1))).level_weights  # the default's
+    return {
+        "entropy_per_level": entropies,
+        "alpha": alpha,
+        "entropy": sum(a * h for a, h in zip(alpha, entropies, strict=True)),
+        "rho": levels[-1]["rho"],
+        "layers": levels[-1]["layers"],
+    }
 
 
 def _refuse_to_orphan_checkpoints(workdir: Path, architecture: Architecture) -> None:

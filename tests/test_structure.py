@@ -19,7 +19,7 @@ ALLOWED = {
     "data": {"config"},
     "train": {"config"},
     "tasks": {"arch", "config", "data", "nets", "train"},
-    "config": {"design"},
+    "config": {"arch", "design"},
     "library": {"arch", "design", "interop", "nets", "report", "train"},
     "errors": set(),
 }

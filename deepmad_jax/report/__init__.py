@@ -3,7 +3,8 @@
 Importing this, and printing a table, loads no matplotlib; `write` does so when it draws.
 """
 
+from deepmad_jax.report.compare import compare_table
 from deepmad_jax.report.page import write
 from deepmad_jax.report.tables import design_table
 
-__all__ = ["design_table", "write"]
+__all__ = ["compare_table", "design_table", "write"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from deepmad_jax.arch import Architecture, cost, layer_table
 from deepmad_jax.arch.growth import width_growth
+from deepmad_jax.arch.zoo import entry_of
 from deepmad_jax.report.read import finite, mapping, numbers
 from deepmad_jax.report.sections import describe, level_resolutions, sections
 
@@ -19,6 +20,8 @@ COLUMNS = 100
 
 BUDGETS = {"params": "params", "macs": "MACs", "rho": "rho"}
 """Keys of the budgets in ``design.json`` -> their names for a reader."""
+
+RHO = "depth over average width of the main path"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,17 +46,19 @@ def design_table(arch: Architecture, design: dict[str, Any] | None = None) -> st
 
     Args:
         arch: the network.
-        design: the contents of ``design.json``, or None for a network that was not designed here.
+        design: the contents of ``design.json``; of a network that was not designed here, at most
+            its entropy and rho by the same keys.
     """
     title = f"{printable(arch.name, COLUMNS)}\n{describe(arch)}"
     return "\n\n".join([title, *(to_text(table) for table in tables(arch, design))]) + "\n"
 
 
 def tables(arch: Architecture, design: dict[str, Any] | None = None) -> list[Table]:
-    """The layer table, then budgets, entropy and facts where ``design`` has them."""
+    """The layer table, what was published, then what ``design`` has: budgets, entropy, facts."""
     design = design or {}
     found = [
         _layers(arch),
+        _published(arch),
         _budgets(arch, design),
         _entropy(arch, design),
         _facts(arch, design),
@@ -100,6 +105,11 @@ def printable(text: str, most: int) -> str:
     """
     clean = "".join(c if c.isprintable() else "?" for c in text)
     return clean if len(clean) <= most else clean[: most - 3] + "..."
+
+
+def percent(value: float) -> str:
+    """One decimal, or two where there are two, as accuracies are published."""
+    return f"{value:.1f}" if round(value, 1) == value else f"{value:.2f}"
 
 
 def to_text(table: Table) -> str:
@@ -186,11 +196,20 @@ def _layers(arch: Architecture) -> Table:
     )  # fmt: skip
 
 
+def _published(arch: Architecture) -> Table:
+    found = entry_of(arch)
+    rows: tuple[tuple[str, ...], ...] = ()
+    if found is not None:
+        rows = (("top-1", f"{percent(found.top1)} %"), ("source", found.source))
+        rows += (("counting", found.counting),)
+    return Table("Published (not measured here)", ("", ""), rows, "ll")
+
+
 def _budgets(arch: Architecture, design: dict[str, Any]) -> Table:
     prices = mapping(design.get("multipliers"))
     rows = []
     for key, (used, budget) in budget_use(arch, design).items():
-        number = "{:,.4f}".format if key == "rho" else _count
+        number = _rho if key == "rho" else _count
         price = finite(prices.get(key))
         if used is not None or budget is not None:
             rows.append(
@@ -202,7 +221,7 @@ def _budgets(arch: Architecture, design: dict[str, Any]) -> Table:
                     "-" if price is None else f"{price:,.2f}",
                 )
             )
-    if not design:  # the layer table's last row has said it
+    if "budgets" not in design:  # the layer table's last row has said it
         rows = []
     note = "Price: nats of relaxed objective gained for 1 % more of that budget."
     if design.get("convention") == "tinynas":
@@ -254,6 +273,8 @@ def _facts(arch: Architecture, design: dict[str, Any]) -> Table:
             "no network in the space is better",
         ),
         ("gap", "-" if gap is None else f"{100 * gap:.4f} %", "(bound - objective) / objective"),
+        # With budgets, their table has it.
+        ("rho", "-" if "budgets" in design else _maybe(_rho, finite(design.get("rho"))), RHO),
         (
             "width growth",
             "  ".join(f"{g:.2f}" for g in width_growth(arch)) or "-",
@@ -266,11 +287,15 @@ def _facts(arch: Architecture, design: dict[str, Any]) -> Table:
         ("seconds", _maybe("{:,.2f}".format, finite(design.get("seconds"))), "designing"),
     ]
     return Table(
-        "Design" if design else "Shape",
+        "Design" if "objective" in design else "Shape",
         ("", "", ""),
         tuple(fact for fact in known if fact[1] != "-"),
         "lrl",
     )
+
+
+def _rho(value: float) -> str:
+    return f"{value:,.4f}"
 
 
 def _whole(value: int | None) -> str:
