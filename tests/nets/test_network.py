@@ -8,10 +8,11 @@ import pytest
 from flax import nnx
 from net_examples import EXAMPLES
 
-from deepmad_jax.arch import Architecture, Layer, Stage, Stem
+from deepmad_jax.arch import Architecture, Layer, Stage, Stem, layer_table
 from deepmad_jax.errors import UserError
 from deepmad_jax.nets import Feature, Network
 from deepmad_jax.nets.block import Block, average_pool
+from deepmad_jax.nets.init import draw_kernels
 from deepmad_jax.nets.stage import SCAN_BY_BACKEND
 
 MIXED = Architecture(
@@ -28,6 +29,7 @@ MIXED = Architecture(
     ),
     final_width=20,
 )
+BASELINES = EXAMPLES["baselines, every kind, max pool"]
 MOMENTUM = 0.3
 
 
@@ -37,10 +39,11 @@ def images(size=MIXED.resolution, batch=4):
 
 
 @functools.cache
-def train_step(scan):
+def train_step(scan, arch=MIXED):
     """A training pass, used as a function over state, and its arguments."""
-    net = Network(MIXED, rngs=nnx.Rngs(0), batch_norm_momentum=MOMENTUM, scan=scan)
+    net = Network(arch, rngs=nnx.Rngs(0), batch_norm_momentum=MOMENTUM, scan=scan)
     graphdef, params, stats = nnx.split(net, nnx.Param, nnx.BatchStat)
+    params = jax.tree_util.tree_map_with_path(_awake, params)
 
     @jax.jit
     def step(params, stats, images):
@@ -55,12 +58,21 @@ def train_step(scan):
     return step, (params, stats, images())
 
 
+def _awake(path, value):
+    """Layer scales at 1: at their start of 1e-6 nothing behind them would show."""
+    return jnp.ones_like(value) if "layer_scale" in str(path) else value
+
+
 @functools.cache
-def train_step_results(scan):
+def train_step_results(scan, arch=MIXED):
     """Parameters, statistics, and a pass's logits, gradients and new statistics."""
-    step, (params, stats, x) = train_step(scan)
+    step, (params, stats, x) = train_step(scan, arch)
     logits, grads, new_stats = step(params, stats, x)
     return flat(params), flat(stats), logits, flat(grads), flat(new_stats)
+
+
+SETTINGS = {"rngs": nnx.Rngs(0), "dtype": jnp.float32, "batch_norm_momentum": 0.1}
+"""Of a `Block`."""
 
 
 def flat(state):
@@ -92,8 +104,9 @@ def test_scan_and_loop_agree_in_logits_gradients_and_statistics():
         np.testing.assert_allclose(grads[path], grads_loop[path], rtol=0, atol=1e-3 * scale + 1e-6)
 
 
-def test_every_parameter_gets_a_gradient_and_every_statistic_moves():
-    _, old_stats, _, grads, new_stats = train_step_results(True)
+@pytest.mark.parametrize("arch", [MIXED, BASELINES], ids=["designed", "baselines"])
+def test_every_parameter_gets_a_gradient_and_every_statistic_moves(arch):
+    _, old_stats, _, grads, new_stats = train_step_results(True, arch)
     for path, grad in grads.items():
         assert np.abs(grad).max() > 0, path
     for path, new in new_stats.items():
@@ -192,6 +205,18 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32():
     assert 0 < np.abs(logits - reference).max() < 0.1 * np.abs(reference).max()
 
 
+@pytest.mark.parametrize("section", ["stem", *(f"stage{i}.first" for i in range(1, 7)), "head"])
+def test_blocks_of_baselines_give_bfloat16_and_the_classifier_float32(section):
+    layers = [row.layer for row in layer_table(BASELINES) if row.section == section]
+
+    def run(x):
+        settings = SETTINGS | {"rngs": nnx.Rngs(0), "dtype": jnp.bfloat16}
+        return Block(layers, **settings)(x, train=True)
+
+    out = jax.eval_shape(run, jax.ShapeDtypeStruct((1, 9, 9, layers[0].c_in), jnp.bfloat16))
+    assert out.dtype == (jnp.float32 if section == "head" else jnp.bfloat16)
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_features_are_as_announced_on_any_height_and_width(name):
     net = nnx.eval_shape(lambda: Network(EXAMPLES[name], rngs=nnx.Rngs(0)))
@@ -242,6 +267,31 @@ def test_average_pool_averages_the_pixels_that_exist(size):
     np.testing.assert_allclose(
         average_pool(jnp.asarray(x)), np.moveaxis(expected, 2, 0), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 6), (1, 1)])
+def test_max_pool_takes_the_greatest_of_three_by_three_around_every_second_pixel(size):
+    x = np.random.default_rng(1).normal(-3.0, 1.0, (2, *size, 3)).astype(np.float32)
+    expected = [
+        [
+            x[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].max((1, 2))
+            for j in range(0, size[1], 2)
+        ]
+        for i in range(0, size[0], 2)
+    ]
+    block = Block([Layer("max_pool", "main", 3, 3, 1, 1, 3, 2)], **SETTINGS)
+    np.testing.assert_array_equal(block(jnp.asarray(x)), np.moveaxis(expected, 2, 0))
+
+
+def test_an_untrained_convnext_block_is_almost_the_identity():
+    arch = Architecture("a", 8, 3, 5, Stem(8), (Stage("convnext", 8, 32, 7, 1, 1),))
+    rows = layer_table(arch)
+    layers = [row.layer for row in rows if row.section == "stage1.first"]
+    block = Block(layers, **SETTINGS)
+    draw_kernels([block], jax.random.key(0))
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
+    moved = np.abs(jax.jit(lambda x: block(x))(x) - x).max()
+    assert 0 < moved < 1e-4  # a layer scale of 1e-6
 
 
 # --- initialisation -------------------------------------------------------------------------------

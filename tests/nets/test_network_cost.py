@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from jaxpr_walk import count_equations, count_macs
 from net_examples import EXAMPLES
 
-from deepmad_jax.arch import BLOCKS, Architecture, Stage, Stem, cost, layer_table
+from deepmad_jax.arch import BASELINE_BLOCKS, BLOCKS, Architecture, Stage, Stem, cost, layer_table
+from deepmad_jax.arch.spec import ACTIVATIONS, DEPTHWISE_BLOCKS, STEMS
+from deepmad_jax.arch.zoo import ZOO, zoo
 from deepmad_jax.nets import Network
 
 
@@ -36,15 +38,27 @@ def test_network_has_the_params_and_macs_of_its_table(name, scan):
     assert count_macs(jaxpr) == cost.macs(rows)
 
 
+# Scanned: a stage of 36 equal blocks is traced once.
+@pytest.mark.parametrize("name", ZOO)
+def test_published_network_has_the_params_and_macs_of_its_table(name):
+    num_params, jaxpr = forward_jaxpr(zoo(name), scan=True)
+    rows = layer_table(zoo(name))
+    assert num_params == cost.params(rows)
+    assert count_macs(jaxpr) == cost.macs(rows)
+
+
 @st.composite
-def stages(draw):
-    block = draw(st.sampled_from(BLOCKS))
+def stages(draw, blocks=BLOCKS):
+    block = draw(st.sampled_from(blocks))
     # With groups, every channel count is a multiple of them.
-    groups = 1 if block.startswith("mbconv") else draw(st.sampled_from([1, 1, 2, 3]))
+    groups = 1 if block in DEPTHWISE_BLOCKS else draw(st.sampled_from([1, 1, 2, 3]))
+    width = groups * draw(st.integers(1, 20))
+    # The inverted residuals expand by a whole factor, so that any input can be.
+    unit = width if block.startswith("inverted") else groups
     return Stage(
         block,
-        width=groups * draw(st.integers(1, 20)),
-        inner=groups * draw(st.integers(1, 40)),
+        width=width,
+        inner=unit * draw(st.integers(1, 6 if block.startswith("inverted") else 40)),
         kernel=draw(st.sampled_from([1, 3, 5, 7])),
         depth=draw(st.integers(1, 4)),
         stride=draw(st.integers(1, 2)),
@@ -53,29 +67,65 @@ def stages(draw):
 
 
 @st.composite
+def stems(draw, kinds=("conv",)):
+    kind, width = draw(st.sampled_from(kinds)), draw(st.integers(1, 20))
+    if kind == "patch":
+        size = draw(st.integers(1, 5))
+        return Stem(width, size, size, kind)
+    return Stem(width, draw(st.sampled_from([1, 3, 5])), draw(st.integers(1, 2)), kind)
+
+
+@st.composite
 def architectures(draw):
-    chain = draw(st.lists(stages(), min_size=1, max_size=3))
-    stem_width = draw(st.integers(1, 20))
-    c_in = stem_width
-    for i, stage in enumerate(chain):
-        # The first kxk conv of a basic stage sees the width before.
-        if stage.block == "basic" and c_in % stage.groups:
-            chain[i] = dataclasses.replace(stage, groups=1)
-        c_in = stage.width
-    return Architecture(
-        "random",
+    return _chained(
+        stages=draw(st.lists(stages(), min_size=1, max_size=3)),
+        stem=draw(stems()),
         resolution=draw(st.integers(1, 80)),
         in_channels=draw(st.integers(1, 3)),
         classes=draw(st.integers(1, 11)),
-        stem=Stem(stem_width, draw(st.sampled_from([1, 3, 5])), draw(st.integers(1, 2))),
-        stages=tuple(chain),
         final_width=draw(st.none() | st.integers(1, 40)),
     )
+
+
+@st.composite
+def baselines(draw):
+    return _chained(
+        stages=draw(st.lists(stages(BASELINE_BLOCKS), min_size=1, max_size=3)),
+        stem=draw(stems(STEMS)),
+        resolution=draw(st.integers(1, 60)),
+        in_channels=draw(st.integers(1, 3)),
+        classes=draw(st.integers(1, 11)),
+        final_width=draw(st.none() | st.integers(1, 40)),
+        activation=draw(st.sampled_from(ACTIVATIONS)),
+        head_norm=draw(st.booleans()),
+    )
+
+
+def _chained(stages, stem, **fields):
+    """The architecture, with what the width before forbids a stage put right."""
+    c_in = stem.width
+    for i, stage in enumerate(stages):
+        # The first kxk conv of a basic stage sees the width before.
+        if stage.block in ("basic", "res_basic", "res_basic_pad") and c_in % stage.groups:
+            stage = dataclasses.replace(stage, groups=1)
+        if stage.block == "res_basic_pad":
+            stage = dataclasses.replace(stage, width=c_in + stage.width, inner=6, groups=1)
+        stages[i], c_in = stage, stage.width
+    return Architecture("random", stem=stem, stages=tuple(stages), **fields)
 
 
 @settings(max_examples=30, derandomize=True, deadline=None, database=None)
 @given(arch=architectures(), scan=st.booleans())
 def test_any_network_has_the_params_and_macs_of_its_table(arch, scan):
+    num_params, jaxpr = forward_jaxpr(arch, scan)
+    rows = layer_table(arch)
+    assert num_params == cost.params(rows)
+    assert count_macs(jaxpr) == cost.macs(rows)
+
+
+@settings(max_examples=20, derandomize=True, deadline=None, database=None)
+@given(arch=baselines(), scan=st.booleans())
+def test_any_baseline_has_the_params_and_macs_of_its_table(arch, scan):
     num_params, jaxpr = forward_jaxpr(arch, scan)
     rows = layer_table(arch)
     assert num_params == cost.params(rows)
