@@ -11,12 +11,13 @@ import pytest
 import deepmad_jax as dm
 from deepmad_jax.arch import Architecture, Stage, Stem
 from deepmad_jax.interop import from_network
-from deepmad_jax.main import main
+from deepmad_jax.main import main, parse
 from deepmad_jax.train import Checkpoints
 
 ROOT = Path(__file__).parent.parent
 R18 = str(ROOT / "configs/r18.py")
 DIGITS = str(ROOT / "configs/digits.py")
+ZOO = str(ROOT / "configs/zoo.py")
 
 
 def command(*arguments, config=DIGITS):
@@ -87,6 +88,88 @@ def test_describe_prints_the_table_of_a_file(tmp_path, capsys):
     arguments = ["--config.jobs=describe", f"--config.architecture={file}"]
     assert main(command(*arguments, "--workdir", str(tmp_path / "b"))) == 0
     assert "classifier" in capsys.readouterr().out
+
+
+def test_describe_prints_any_published_network(tmp_path, capsys):
+    arguments = ["--config.name=resnet50", "--config.jobs=describe", "--workdir", str(tmp_path)]
+    assert main(command(*arguments, config=ZOO)) == 0
+    out = capsys.readouterr().out
+    assert "25,557,032" in out  # torchvision's count
+    assert "77.4 %" in out  # the paper's accuracy
+    assert "0.0868" in out  # its rho
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compare_puts_published_networks_and_files_side_by_side(tmp_path, capsys):
+    file = tmp_path / "mine.json"
+    file.write_text(Architecture("x", 8, 1, 2, Stem(4), (Stage("basic", 4, 4, 3, 1, 1),)).to_json())
+    names = f"--config.names=resnet34,deepmad_r34,{file}:classes=3"
+    arguments = ["--config.jobs=compare", names, "--workdir", str(tmp_path)]
+    assert main(command(*arguments, config=ZOO)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("resnet34"))
+    resnet, deepmad, mine = (line.split() for line in lines[first : first + 3])
+    assert resnet[3:5] + resnet[6:7] + resnet[-1:] == [
+        "21,797,672",
+        "3,663,761,408",
+        "0.0222",
+        "74.4",
+    ]
+    assert deepmad[3:5] + deepmad[6:8] == ["21,690,160", "3,634,913,856", "0.3000", "86,285.3"]
+    assert mine[0].endswith("mine.json:classes=3")
+    # By hand: convs 36 + 144 + 144, norms 8 each, classifier 15.
+    assert mine[2:4] == ["3", f"{36 + 2 * 144 + 3 * 8 + 15}"]
+    assert mine[-1] == "-"
+
+
+def test_a_config_may_name_a_published_network_instead_of_a_design(tmp_path, capsys):
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from deepmad_jax.config import default_config, published\n"
+        "def get_config():\n"
+        "    config = default_config()\n"
+        "    config.architecture = published('deepmad_r50', classes=10)\n"
+        "    config.jobs = ('design', 'describe')\n"
+        "    return config\n"
+    )
+    assert main([*command(config=str(file)), "--workdir", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "Nothing to design: the config names the architecture deepmad_r50:classes=10" in out
+    assert f"{25_441_144 - 1233 * 990:,}" in out  # 990 classes fewer, with their biases
+    assert not (tmp_path / "run" / "design.json").exists()
+
+
+def test_an_unknown_published_network_names_the_nearest(tmp_path, refused):
+    said = refused("--config.name=resnet_50", "--workdir", str(tmp_path), config=ZOO)
+    assert "did you mean 'resnet50'" in said
+
+
+def test_the_cifar_variant_trains_for_its_classes():
+    config, _ = parse(command("--config.name=resnet56", config=f"{ZOO}:cifar100"))
+    assert config.architecture == "resnet56:classes=100"
+    config, workdir = parse(command("--config.architecture=resnet18", config=ZOO))
+    assert (config.architecture, workdir) == ("resnet18", Path("runs/resnet50"))
+
+
+def test_a_baseline_trains_and_leaves_its_report(tmp_path):
+    # Patches and LayerNorm only: a network without any running statistics.
+    stages = (Stage("convnext", 8, 16, 3, 2, 1), Stage("convnext", 12, 24, 3, 1, 2))
+    stem = Stem(8, 4, 4, "patch")
+    file = tmp_path / "convnext.json"
+    file.write_text(Architecture("convnext", 16, 1, 10, stem, stages, head_norm=True).to_json())
+    arguments = [
+        "--config.jobs=train,evaluate",
+        f"--config.architecture={file}",
+        "--config.data.source=fake",
+        "--config.data.fake_images=64",
+        "--config.train.epochs=1",
+        "--config.train.warmup_epochs=0",
+        "--workdir",
+        str(tmp_path / "run"),
+    ]
+    assert main(command(*arguments)) == 0
+    assert (tmp_path / "run" / "architecture.json").read_text() == file.read_text()
+    assert (tmp_path / "run" / "network.png").exists()
 
 
 def test_a_misspelt_field_names_the_nearest(refused):

@@ -78,16 +78,14 @@ def with_changes(arch: Architecture, changes: dict[str, Any]) -> Architecture:
 
 _CHANGEABLE = ("classes", "resolution", "in_channels")
 
-_RELEASED = "ImageNet; structure as released by the authors with TinyNAS"
+_RELEASED = "ImageNet; structure as released with TinyNAS"
 _HE = "He et al. 2015 (arXiv 1512.03385), Table 6; CIFAR-10"
 _SAME = "whole network, as torchvision counts its own"
 
 
 def _printed(params: str, flops: str) -> str:
-    return (
-        f"the source prints {params} M params, {flops} G FLOPs; the released code leaves out the "
-        "classifier, and of the FLOPs the squeezes"
-    )
+    left_out = "its code counts no classifier, and no squeezes in FLOPs"
+    return f"the source prints {params} M, {flops} G; {left_out}"
 
 
 _PUBLISHED: dict[str, tuple[float, str, str]] = {
@@ -108,7 +106,7 @@ _PUBLISHED: dict[str, tuple[float, str, str]] = {
     "deepmad_89m": (84.0, f"DeepMAD paper, Table 3; {_RELEASED}", _printed("89", "15.4")),
     "r18_like": (
         78.44,
-        f"TinyNAS's list of networks, not in the DeepMAD paper; {_RELEASED}",
+        f"TinyNAS's own list, not the DeepMAD paper's; {_RELEASED}",
         _printed("10.8", "1.7"),
     ),
     "resnet18": (70.9, "DeepMAD paper, Table 1 (72.2 under its recipe); ImageNet", _SAME),

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from deepmad_jax.arch import Architecture, Stage, Stem
-from deepmad_jax.report import design_table
+from deepmad_jax.arch.zoo import ZOO, zoo
+from deepmad_jax.report import compare_table, design_table
 from deepmad_jax.report.tables import Table, level_weights, tables, to_html, to_text
 
 # Params and MACs of the published networks as the released PyTorch code counts them (classifier
@@ -143,6 +144,39 @@ def test_table_of_the_largest_network_in_the_spaces_fits_100_columns():
     )
     arch = Architecture("n" * 500, 224, 3, 1000, Stem(64), stages, 2560)
     assert max(map(len, design_table(arch).splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_tables_of_published_networks_fit_100_columns(name):
+    assert max(map(len, design_table(zoo(name)).splitlines())) <= 100
+
+
+def test_published_accuracy_is_shown_as_such_and_of_the_unchanged_network_only():
+    text = design_table(zoo("convnext_b"))
+    assert re.search(
+        r"Published \(not measured here\)\ntop-1 +83\.8 %\nsource +DeepMAD paper", text
+    )
+    assert "Published" not in design_table(zoo("convnext_b", classes=10))
+
+
+def test_rho_of_a_network_that_was_not_designed_is_shown_once(sample, r18_design):
+    assert re.search(r"rho +0\.1250 +depth over", design_table(sample("r18"), {"rho": 0.125}))
+    assert design_table(sample("r18"), r18_design).count("0.2986") == 1
+
+
+def test_comparison_fits_100_columns_and_keeps_the_end_of_a_long_path():
+    numbers = {
+        "layers": 151.0,
+        "rho": 0.2,
+        "entropy": 105683.7,
+        "entropy_per_level": [1.0, 11396.7],
+    }
+    path = "runs/" + "x" * 200 + "/architecture.json"
+    nets = {path: zoo("resnet152", classes=21843), **{name: zoo(name) for name in ZOO}}
+    text = compare_table(nets, dict.fromkeys(nets, numbers))
+    assert max(map(len, text.splitlines())) <= 100
+    assert re.search(r"\.\.\.\w+\.json 224 +21,843 ", text)
+    assert re.search(r"resnet110 +32 +10 +1,727,962 .* 93\.57\n", text)
 
 
 def test_columns_are_aligned():
