@@ -103,18 +103,17 @@ def levels_of(arch: Architecture) -> list[dict[str, float]]:
     for row in layer_table(arch):
         by_section.setdefault(row.section.split(".")[0], []).append(row)
     levels: list[dict[str, float]] = []
-    convs = [row for row in by_section["stem"] if row.layer.kind == "conv"]
-    layers, sum_log = main_path(convs)
+    rows = by_section["stem"]
+    layers, sum_log = main_path(rows)
     for i, stage in enumerate(arch.stages, 1):
         if stage.stride == 2:
-            levels.append(_level(convs[-1].layer, layers, sum_log))
+            levels.append(_level(rows[-1].layer, layers, sum_log))
         rows = by_section[f"stage{i}"] + (
             by_section.get("final", []) if i == len(arch.stages) else []
         )
-        convs = [row for row in rows if row.layer.kind == "conv" and row.layer.branch == "main"]
-        more_layers, more_log = main_path(convs)
+        more_layers, more_log = main_path(rows)
         layers, sum_log = layers + more_layers, sum_log + more_log
-    return [*levels, _level(convs[-1].layer, layers, sum_log)]
+    return [*levels, _level(rows[-1].layer, layers, sum_log)]
 
 
 def _level(last: Layer, layers: float, sum_log: float) -> dict[str, float]:

@@ -1,13 +1,14 @@
 """The zoo: none is missing, and each counts as its source does."""
 
 import dataclasses
+import math
 import subprocess
 import sys
 
 import pytest
 
 import deepmad_jax
-from deepmad_jax.arch import Architecture, cost, layer_table
+from deepmad_jax.arch import Architecture, Stage, Stem, cost, layer_table
 from deepmad_jax.arch.tinynas import from_structure
 from deepmad_jax.arch.zoo import ZOO, entry, entry_of, zoo
 from deepmad_jax.design.entropy import levels_of
@@ -93,6 +94,14 @@ def test_cifar_networks_have_the_costs_of_their_formula(name):
         macs += (c_in * width + (2 * depth - 1) * width**2) * 9 * pixels**2
         c_in = width
     assert cost.macs(rows) == macs
+
+
+def test_a_level_that_ends_in_a_max_pool_has_its_resolution():
+    stages = (Stage("res_basic", 8, 8, 3, 1, 2),)
+    arch = Architecture("a", 64, 3, 10, Stem(8, 7, 2, "max_pool"), stages)
+    first, last = levels_of(arch)
+    assert (first["resolution"], last["resolution"]) == (16, 8)
+    assert first["entropy"] == pytest.approx(math.log(16**2 * 8) * math.log(3 * 49))
 
 
 def test_other_data_change_the_ends_only():
