@@ -115,7 +115,8 @@ def anneal(
         form, data, lattice: the problem.
         start: coordinates at which chains begin, (chains, 1 + 4 S).
         prices: nats that a full budget of macs, params, rho is worth, (3,).
-        scale: typical size of a step in each coordinate, 0 for none, (1 + 4 S,).
+        scale: typical size of a step in each coordinate, 0 for none, (1 + 4 S,); sizes above 1
+            shrink to 1 as the temperature falls.
         temperatures: nats at the start of each chain, (chains,); they end at a hundredth.
         noise: see `draw_noise`; its length is the number of steps.
     """
@@ -159,7 +160,9 @@ def _anneal(
     def step(carry, inputs):  # type: ignore[no-untyped-def]
         u, value, best, best_value = carry
         jump, trade, log_uniform, cooling = inputs
-        candidate = repair(lattice, _moved(u, _whole(jump, scale), trade[:, None]))
+        # Long steps find the region, single ones the optimum in it.
+        size = jnp.where(scale > 1, 1.0 + (scale - 1.0) * cooling, scale)
+        candidate = repair(lattice, _moved(u, _whole(jump, size), trade[:, None]))
         new_value, feasible_value = merit(candidate)
         accept = log_uniform * temperatures * cooling < new_value - value
         u = jnp.where(accept[:, None], candidate, u)
