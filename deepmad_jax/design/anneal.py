@@ -22,7 +22,7 @@ import numpy as np
 
 from deepmad_jax.design.entropy import Array
 from deepmad_jax.design.lattice import Lattice, repair, split, structural_violation, to_point
-from deepmad_jax.design.program import Data, Form, Numbers, evaluate
+from deepmad_jax.design.program import Data, Form, evaluate, spent
 
 STRICTNESS = 1.5
 """What overspending costs, in relaxed multipliers: above 1, or chains would leave the budgets."""
@@ -40,12 +40,6 @@ class Chains(NamedTuple):
     merit: Array
     best: Array
     objective: Array
-
-
-def excess(data: Data, numbers: Numbers) -> Array:
-    """Overspent share of macs, params and rho, at least 0, shape (..., 3)."""
-    spent = (numbers.macs / data.macs, numbers.params / data.params, numbers.rho / data.rho)
-    return jnp.maximum(jnp.stack(spent, axis=-1) - 1.0, 0.0)
 
 
 class Noise(NamedTuple):
@@ -114,7 +108,7 @@ def anneal(
     Args:
         form, data, lattice: the problem.
         start: coordinates at which chains begin, (chains, 1 + 4 S).
-        prices: nats that a full budget of macs, params, rho is worth, (3,).
+        prices: nats that the whole of each limit is worth, in the order of `program.spent`.
         scale: typical size of a step in each coordinate, 0 for none, (1 + 4 S,); sizes above 1
             shrink to 1 as the temperature falls.
         temperatures: nats at the start of each chain, (chains,); they end at a hundredth.
@@ -150,7 +144,7 @@ def _anneal(
     def merit(u: Array) -> tuple[Array, Array]:
         point = to_point(lattice, u)
         numbers = evaluate(form, data, point)
-        over = excess(data, numbers)
+        over = jnp.maximum(spent(data, numbers) - 1.0, 0.0)
         broken = structural_violation(lattice, form.monotone, point)
         penalty = STRICTNESS * (over * prices).sum(-1) + structure_price * broken
         value = numbers.objective - penalty

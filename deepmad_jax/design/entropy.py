@@ -5,7 +5,7 @@ a stage in blocks, w_j fan-in of a main-path conv (`arch.cost.fan_in`). Logarith
 results are in nats. Arrays may be NumPy or JAX; the last axis runs over stages or levels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -114,6 +114,32 @@ def levels_of(arch: Architecture) -> list[dict[str, float]]:
         more_layers, more_log = main_path(rows)
         layers, sum_log = layers + more_layers, sum_log + more_log
     return [*levels, _level(rows[-1].layer, layers, sum_log)]
+
+
+def tinynas_score(
+    arch: Architecture, alpha: Sequence[float] = (), as_released: bool = False
+) -> float:
+    """The weighted entropy as the authors' released code counts it, before its penalty, nats.
+
+    Half the paper's: it takes log sqrt(w) for log w.
+
+    Args:
+        arch: any architecture; the released search scores at 224 pixels always.
+        alpha: weight of each level; empty is 1 everywhere and 8 on the last.
+        as_released: with the bug of the released code, in which a level that ends after the first
+            squeeze block counts as one pixel. Networks without squeeze score the same.
+    """
+    levels = levels_of(arch)
+    starts = [i for i, stage in enumerate(arch.stages) if stage.stride == 2]
+    squeezed = [i for i, stage in enumerate(arch.stages) if stage.block == "mbconv_se"]
+    first = squeezed[0] if as_released and squeezed else len(arch.stages)
+    score = 0.0
+    weights = alpha or (*[1.0] * (len(levels) - 1), 8.0)
+    for weight, level, stages in zip(weights, levels, (*starts, len(arch.stages)), strict=True):
+        resolution = 1 if stages > first else level["resolution"]
+        entropy = entropy_per_level(resolution, level["width"], level["sum_log_width"])
+        score += 0.5 * weight * float(entropy)
+    return score
 
 
 def _level(last: Layer, layers: float, sum_log: float) -> dict[str, float]:

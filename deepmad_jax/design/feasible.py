@@ -11,6 +11,7 @@ import numpy as np
 from deepmad_jax.arch.cost import fan_in
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.design.entropy import effectiveness
+from deepmad_jax.design.extra import EXTRAS, UNITS
 from deepmad_jax.design.lattice import Lattice, inner_bounds, lattice_of, repair, to_point
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Numbers, data_of, evaluate, form_of
@@ -22,8 +23,9 @@ _ADVICE = {
     "macs": "Raise macs, lower the minimum width or depth, lower the resolution, or drop a stage.",
     "params": "Raise params, lower the minimum width or depth, or drop a stage.",
     "rho": "Raise rho, lower the minimum depth, or raise the maximum width.",
+    **{name: f"Raise {name}." for name in EXTRAS},
 }
-_UNITS = {"macs": "MACs", "params": "parameters", "rho": "rho"}
+_UNITS = {"macs": "MACs", "params": "parameters", **UNITS}
 
 
 def check_floors(problem: Problem) -> None:
@@ -56,12 +58,16 @@ def explain_conflict(problem: Problem, closest: Numbers) -> InfeasibleProblem:
     Args:
         closest: numbers of the network that came nearest to meeting all.
     """
+    values = {name: float(getattr(closest, name)) for name in BUDGETS}
+    values |= {
+        name: float(extra.max()) for name, extra in zip(problem.extras, closest.extra, strict=True)
+    }
     misses = [
-        (name, getattr(problem, name), float(getattr(closest, name)))
-        for name in BUDGETS
-        if getattr(closest, name) > getattr(problem, name)
+        (name, getattr(problem, name), value)
+        for name, value in values.items()
+        if value > getattr(problem, name)
     ]
-    met = [name for name in BUDGETS if name not in {m[0] for m in misses}]
+    met = [name for name in values if name not in {m[0] for m in misses}]
     met = [
         _show(name, getattr(problem, name)) for name in met if np.isfinite(getattr(problem, name))
     ]
@@ -155,4 +161,7 @@ def shrink_to_budgets(problem: Problem, box: Box, x: np.ndarray) -> np.ndarray:
 
 
 def _show(name: str, value: float) -> str:
-    return f"rho {value:.4g}" if name == "rho" else f"{value:,.0f} {_UNITS[name]}"
+    if name == "rho":
+        return f"rho {value:.4g}"
+    amount = f"{value:,.0f}" if value >= 1000 or value == round(value) else f"{value:.4g}"
+    return f"{amount} {_UNITS[name]}"

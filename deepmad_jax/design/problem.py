@@ -13,6 +13,8 @@ from deepmad_jax.arch.layers import out_resolution
 from deepmad_jax.arch.spec import BASELINE_BLOCKS, BLOCKS, Architecture, Stage, Stem
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
+EXTRAS = ("layers", "activations", "latency", "width_ratio")
+"""Limits besides MACs, params and rho: what they measure is in `extra.py`."""
 CONVENTIONS = ("paper", "tinynas")
 MOST_CHANNELS = 2**20  # counts of wider layers would leave the whole numbers a float64 holds
 
@@ -37,6 +39,11 @@ class Problem:
         macs: greatest number of multiply-accumulates an image, whole network; inf for no limit.
         params: greatest number of trainable parameters; inf for no limit.
         rho: greatest effectiveness, depth over average width; inf for no limit.
+        layers: greatest number of main-path convs; inf for no limit, as for the next three.
+        activations: greatest number of elements that one conv may read and write for one image.
+        latency: greatest number of milliseconds by ``latency_table``.
+        width_ratio: greatest factor from a stage's width to the next one's.
+        latency_table: path of a CSV file of times (see `extra.read_latency`).
         alpha: weight of each level's entropy; empty is 1 everywhere and 8 on the last.
         beta: weight of the depth penalty; 0 switches guideline 2 off.
         monotone: whether widths may not shrink with depth, guideline 3.
@@ -62,6 +69,11 @@ class Problem:
     macs: float = math.inf
     params: float = math.inf
     rho: float = math.inf
+    layers: float = math.inf
+    activations: float = math.inf
+    latency: float = math.inf
+    width_ratio: float = math.inf
+    latency_table: str = ""
     alpha: tuple[float, ...] = ()
     beta: float = 10.0
     monotone: bool = True
@@ -99,6 +111,11 @@ class Problem:
         for stride in self.strides:
             sizes.append(out_resolution(sizes[-1], stride))
         return tuple(sizes)
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The limits that are set besides MACs, params and rho."""
+        return tuple(name for name in EXTRAS if math.isfinite(getattr(self, name)))
 
     @property
     def fixed_ratio(self) -> bool:
@@ -185,7 +202,7 @@ def _check_problem(p: Problem) -> None:
     for name in ("multiple_of", "resolution", "in_channels", "classes"):
         if getattr(p, name) < 1:
             raise InvalidConfig(f"design.{name} is {getattr(p, name)}, but must be at least 1.")
-    for name in ("macs", "params", "rho"):
+    for name in ("macs", "params", "rho", *EXTRAS):
         if not getattr(p, name) > 0:
             raise InvalidConfig(
                 f"design.{name} is {getattr(p, name)}, but must be positive (inf for no limit)."
@@ -195,6 +212,11 @@ def _check_problem(p: Problem) -> None:
     for kind in ("width", "depth"):
         _check_bounds(p, kind)
     _check_lattice(p)
+    if math.isfinite(p.latency) and not p.latency_table:
+        raise InvalidConfig(
+            f"design.latency is {p.latency} ms, but there is no design.latency_table: name a CSV "
+            "file of the time that each kind of layer takes."
+        )
     if p.alpha and len(p.alpha) != len(p.level_ends):
         raise InvalidConfig(
             f"design.alpha has {len(p.alpha)} weights, but these strides make "

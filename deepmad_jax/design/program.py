@@ -26,6 +26,7 @@ from deepmad_jax.design.entropy import (
     namespace,
     tinynas_depth_penalty,
 )
+from deepmad_jax.design.extra import Sections, measure, read_latency
 from deepmad_jax.design.problem import Problem
 
 
@@ -55,6 +56,7 @@ class Numbers(NamedTuple):
         rho_per_level: N / wbar of the layers up to each level's end, (..., levels).
         rho: the one that is constrained.
         params, macs: costs (in the tinynas convention its params and flops).
+        extra: for each of `Form.extras`, all numbers its limit applies to, (..., count).
     """
 
     objective: Array
@@ -65,11 +67,15 @@ class Numbers(NamedTuple):
     rho: Array
     params: Array
     macs: Array
+    extra: tuple[Array, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """What is static in a problem: problems of equal form share one compiled solver."""
+    """What is static in a problem: problems of equal form share one compiled solver.
+
+    ``extras`` names the further limits that are set (see `extra.EXTRAS`).
+    """
 
     block: str
     strides: tuple[int, ...]
@@ -78,6 +84,7 @@ class Form:
     has_final: bool
     monotone: bool
     convention: str
+    extras: tuple[str, ...]
 
 
 class Data(NamedTuple):
@@ -87,6 +94,8 @@ class Data(NamedTuple):
         resolutions: pixels after the stem and each stage, (S + 1,).
         alpha: weight of each level, (levels,).
         beta, in_channels, classes, final_width (0 for none), macs, params, rho: scalars.
+        limits: of `Form.extras`, one scalar each.
+        latency: see `extra.read_latency`.
     """
 
     resolutions: Array
@@ -98,6 +107,8 @@ class Data(NamedTuple):
     macs: Array
     params: Array
     rho: Array
+    limits: Array
+    latency: Array
 
 
 def form_of(problem: Problem) -> Form:
@@ -110,6 +121,7 @@ def form_of(problem: Problem) -> Form:
         has_final=problem.final_width is not None,
         monotone=problem.monotone,
         convention=problem.convention,
+        extras=problem.extras,
     )
 
 
@@ -125,6 +137,8 @@ def data_of(problem: Problem) -> Data:
         problem.macs,
         problem.params,
         problem.rho,
+        [getattr(problem, name) for name in problem.extras],
+        read_latency(problem.latency_table),
     )
     return Data(*(np.asarray(value, dtype=np.float64) for value in values))
 
@@ -197,7 +211,21 @@ def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numb
         rho=rho_per_level.max(-1) if is_tinynas else rho_per_level[..., -1],
         params=params,
         macs=macs,
+        extra=tuple(
+            measure(name, Sections(stem, stages, head), point.width, data.latency)
+            for name in form.extras
+        ),
     )
+
+
+def spent(data: Data, numbers: Numbers) -> Array:
+    """Share of each limit that is used, macs, params, rho, then the extras: (..., 3 + extras)."""
+    xp = namespace(numbers.macs, data.macs)
+    shares = [numbers.macs / data.macs, numbers.params / data.params, numbers.rho / data.rho]
+    shares += [
+        extra.max(-1) / limit for extra, limit in zip(numbers.extra, data.limits, strict=True)
+    ]
+    return xp.stack(xp.broadcast_arrays(*shares), axis=-1)
 
 
 COUNTING = {

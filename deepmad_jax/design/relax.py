@@ -101,6 +101,9 @@ def constraints(form: Form, data: Data, box: Box, x: Array, numbers: Numbers) ->
         parts.append(jnp.concatenate([x[:1], width[:-1]]) - width)
     if form.convention == "tinynas":  # rho is the greatest over the prefixes: one constraint each
         parts.append(numbers.rho_per_level[:-1] / data.rho - 1.0)
+    for extra, limit in zip(numbers.extra, data.limits, strict=True):
+        parts.append(extra / limit - 1.0)
+    # The extras stay last: `solve` reads their multipliers from the end.
     return jnp.concatenate(parts)
 
 

@@ -27,7 +27,7 @@ from deepmad_jax.design.lattice import (
     to_point,
 )
 from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.program import COUNTING, Numbers, data_of, evaluate, form_of
+from deepmad_jax.design.program import COUNTING, Numbers, data_of, evaluate, form_of, spent
 from deepmad_jax.design.relax import BUDGETS
 
 if TYPE_CHECKING:
@@ -117,9 +117,16 @@ class Design:
     candidates: int
     seconds: float = 0.0
 
+    @property
+    def extra(self) -> dict[str, float]:
+        """What the design uses of each further limit that is set."""
+        used = (float(extra.max()) for extra in self.numbers.extra)
+        return dict(zip(self.problem.extras, used, strict=True))
+
     def to_dict(self) -> dict[str, Any]:
         """The contents of ``design.json``; numbers unrounded, null where there is no limit."""
-        budgets = {name: getattr(self.problem, name) for name in BUDGETS}
+        names = (*BUDGETS, *self.problem.extras)
+        budgets = {name: getattr(self.problem, name) for name in names}
         n = self.numbers
         return {
             "name": self.architecture.name,
@@ -131,6 +138,7 @@ class Design:
             "depth_penalty": float(n.penalty),
             "params": int(n.params),
             "macs": int(n.macs),
+            **self.extra,
             "budgets": {name: b if np.isfinite(b) else None for name, b in budgets.items()},
             "relaxed_objective": self.solution.objective if self.solution.converged else None,
             "upper_bound": None,
@@ -192,9 +200,7 @@ class _Search:
         point = to_point(self.lattice, u)
         numbers = evaluate(self.form, self.data, point)
         violation = structural_violation(self.lattice, self.form.monotone, point)
-        for budget in BUDGETS:
-            over = getattr(numbers, budget) / getattr(self.data, budget) - 1.0
-            violation = violation + np.maximum(over, 0.0)
+        violation = violation + np.maximum(spent(self.data, numbers) - 1.0, 0.0).sum(-1)
         # Counts are compared as whole numbers, which the ratio's rounding could blur.
         feasible_ = (
             (violation <= 1e-9)
@@ -266,7 +272,7 @@ def _annealed(search: _Search, solution: "Solution", effort: Effort) -> list[np.
     u = np.asarray(repair(lattice, u))
 
     worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
-    prices = np.array([solution.prices[name] for name in BUDGETS])
+    prices = np.array([solution.prices[name] for name in (*BUDGETS, *problem.extras)])
     prices = np.where(np.isfinite(prices), np.maximum(prices, 0.05 * worth), worth)
     scale = np.concatenate(
         [1.0 + 0.05 * at[: 1 + 2 * stages], np.full(stages, 0.7), np.zeros(stages)]
@@ -325,3 +331,5 @@ def _check(problem: Problem, architecture: Architecture, numbers: Numbers) -> No
     assert params <= problem.params
     assert macs <= problem.macs
     assert numbers.rho <= problem.rho
+    for name, extra in zip(problem.extras, numbers.extra, strict=True):
+        assert extra.max() <= getattr(problem, name) * (1 + 1e-9), name

@@ -24,7 +24,8 @@ from deepmad_jax.design.lattice import (
     to_point,
 )
 from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.program import Data, Form, Numbers, Point, data_of, evaluate, form_of
+from deepmad_jax.design.program import Data, Form, Numbers, Point, data_of, evaluate, form_of, spent
+from deepmad_jax.design.relax import BUDGETS
 from deepmad_jax.errors import InfeasibleProblem, InvalidConfig
 
 __all__ = ["sample_architectures", "width_growth"]
@@ -87,7 +88,10 @@ def sample_architectures(
             if distance[best] == 0.0:
                 found[stratum] = u[best]
             elif stratum not in nearest or distance[best] < nearest[stratum][0]:
-                at = Numbers(*(np.asarray(value)[best] for value in numbers))
+                at = numbers._replace(
+                    **{name: getattr(numbers, name)[best] for name in BUDGETS},
+                    extra=tuple(value[best] for value in numbers.extra),
+                )
                 nearest[stratum] = (float(distance[best]), at)
     for i in range(count):
         if i not in found:
@@ -150,6 +154,8 @@ def _distance(
     before = np.concatenate([np.asarray(point.stem)[:, None], point.width[:, :-1]], axis=-1)
     growth = np.log(point.width / before)
     distance = distance + np.maximum(0.0, growth - np.log(region.max_growth) - 1e-12).sum(-1)
+    extras = spent(region.data, numbers)[..., 3:]  # after macs, params and rho
+    distance = distance + np.maximum(0.0, extras - 1.0).sum(-1)
     use = np.maximum(numbers.macs / region.data.macs, numbers.params / region.data.params)
     inside = (
         (distance == 0.0)

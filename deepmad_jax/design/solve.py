@@ -16,7 +16,7 @@ from deepmad_jax.design import feasible
 from deepmad_jax.design.entropy import Array
 from deepmad_jax.design.inner import minimise
 from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.program import Data, Form, Point, data_of, form_of
+from deepmad_jax.design.program import Data, Form, Numbers, Point, data_of, form_of
 from deepmad_jax.design.relax import (
     BUDGETS,
     Box,
@@ -103,12 +103,13 @@ def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
             np.where(solved, objective, -np.inf).argmax() if solved.any() else violation.argmin()
         )
         point = Point(*(np.asarray(part) for part in to_point(jnp.asarray(x[best]))))
+        numbers = relaxed_numbers(form, data, x[best])
     return Solution(
         x=x[best],
         point=point,
         objective=float(objective[best]),
         multipliers=multipliers[best] * scale[best],
-        prices={name: float(multipliers[best, i] * scale[best]) for i, name in enumerate(BUDGETS)},
+        prices=_prices(form, numbers, multipliers[best] * scale[best]),
         violation=float(violation[best]),
         converged=bool(solved[best]),
         convergence={
@@ -117,6 +118,14 @@ def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
         },
         starts=starts,
     )
+
+
+def _prices(form: Form, numbers: Numbers, multipliers: np.ndarray) -> dict[str, float]:
+    """What the whole of each limit is worth; one limit may be several constraints, at the end."""
+    counts = [extra.shape[-1] for extra in numbers.extra]
+    last = np.split(multipliers[multipliers.size - sum(counts) :], np.cumsum(counts)[:-1])
+    prices = dict(zip(BUDGETS, multipliers.tolist(), strict=False))
+    return prices | {name: float(part.sum()) for name, part in zip(form.extras, last, strict=False)}
 
 
 @partial(jax.jit, static_argnames=("form",))

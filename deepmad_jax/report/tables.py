@@ -208,13 +208,18 @@ def _published(arch: Architecture) -> Table:
 def _budgets(arch: Architecture, design: dict[str, Any]) -> Table:
     prices = mapping(design.get("multipliers"))
     rows = []
-    for key, (used, budget) in budget_use(arch, design).items():
-        number = _rho if key == "rho" else _count
+    budgets = mapping(design.get("budgets"))
+    use = budget_use(arch, design)
+    use |= {
+        key: (finite(design.get(key)), finite(budgets[key])) for key in budgets if key not in use
+    }
+    for key, (used, budget) in use.items():
+        number = _count if key in ("params", "macs", "layers", "activations") else _rho
         price = finite(prices.get(key))
         if used is not None or budget is not None:
             rows.append(
                 (
-                    BUDGETS[key],
+                    BUDGETS.get(key, printable(key.replace("_", " "), 20)),
                     _maybe(number, used),
                     _maybe(number, budget, "no limit"),
                     f"{100 * used / budget:.2f} %" if used is not None and budget else "-",

@@ -1,12 +1,14 @@
 """The program's numbers: published networks, and agreement with the per-architecture path."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from deepmad_jax.arch import cost, layer_table
 from deepmad_jax.arch.tinynas import from_structure
-from deepmad_jax.design.entropy import depth_penalty, levels_of
+from deepmad_jax.design.entropy import depth_penalty, levels_of, tinynas_score
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import data_of, evaluate, form_of, point_of
 from tests.arch.test_spec import architectures
@@ -65,6 +67,17 @@ def test_tinynas_convention_gives_the_released_numbers(fact, arch):
     np.testing.assert_allclose(numbers.rho, expected["rho"], rtol=1e-9)
     np.testing.assert_allclose(numbers.entropy, expected["score_corrected"], rtol=1e-9)
     np.testing.assert_allclose(numbers.penalty, expected["penalty"], rtol=1e-9)
+
+
+def test_tinynas_scores_come_out_as_released_and_corrected(fact, arch):
+    expected = fact["tinynas_convention"]
+    at_224 = dataclasses.replace(arch, resolution=224)
+    scores = {
+        "score_corrected": tinynas_score(arch),
+        "score_as_released": tinynas_score(arch, as_released=True),
+        "score_as_released_at_224": tinynas_score(at_224, as_released=True),
+    }
+    assert scores == pytest.approx({name: expected[name] for name in scores}, rel=1e-9)
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
