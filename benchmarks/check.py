@@ -1,0 +1,75 @@
+"""An architecture's numbers and faults, from its own layer table: what every method is judged by.
+
+Nothing here uses the program that the solvers optimise (`design/program.py`): counts are whole
+numbers from the built architecture's rows, entropy and rho come level by level.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from deepmad_jax.arch import cost, layer_table
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.design.entropy import levels_of
+from deepmad_jax.design.problem import Problem
+
+
+class Checked(NamedTuple):
+    """Exact numbers of an architecture under a problem, and what it breaks.
+
+    Attributes:
+        objective: weighted entropy - depth penalty, nats.
+        params, macs: whole numbers.
+        rho: depth over average width.
+        faults: a phrase for each broken constraint; empty where the network is feasible.
+    """
+
+    objective: float
+    params: int
+    macs: int
+    rho: float
+    faults: tuple[str, ...]
+
+
+def check(problem: Problem, arch: Architecture) -> Checked:
+    """The numbers and faults of an architecture, paper convention."""
+    rows, levels = layer_table(arch), levels_of(arch)
+    params, macs, rho = cost.params(rows), cost.macs(rows), levels[-1]["rho"]
+    entropy = sum(a * h["entropy"] for a, h in zip(problem.level_weights, levels, strict=True))
+    penalty = math.exp(min(float(np.var([s.depth for s in arch.stages])), 300.0))
+    over = [
+        f"{name} {value:,.6g} over {budget:,.6g}"
+        for name, value, budget in (
+            ("params", params, problem.params),
+            ("macs", macs, problem.macs),
+            # Sums in another order differ in the last bits.
+            ("rho", rho, problem.rho * (1 + 1e-12)),
+        )
+        if value > budget
+    ]
+    faults = (*over, *_structural_faults(problem, arch))
+    return Checked(entropy - problem.beta * penalty, params, macs, rho, faults)
+
+
+def _structural_faults(problem: Problem, arch: Architecture) -> list[str]:
+    m, faults = problem.multiple_of, []
+    widths = [arch.stem.width, *(stage.width for stage in arch.stages)]
+    if problem.monotone and widths != sorted(widths):
+        faults.append(f"widths shrink: {widths}")
+    if not problem.stem_width[0] <= arch.stem.width <= problem.stem_width[-1]:
+        faults.append(f"stem width {arch.stem.width}")
+    if any(width % m for width in widths):
+        faults.append(f"widths are no multiples of {m}: {widths}")
+    for i, stage in enumerate(arch.stages):
+        ratio = stage.inner / stage.width
+        within = (
+            problem.per_stage("min_width")[i] <= stage.width <= problem.per_stage("max_width")[i],
+            problem.per_stage("min_depth")[i] <= stage.depth <= problem.per_stage("max_depth")[i],
+            problem.inner_ratio[0] - 1e-9 <= ratio <= problem.inner_ratio[-1] + 1e-9,
+            stage.kernel in problem.kernels,
+            problem.fixed_ratio or stage.inner % m == 0,
+        )
+        if not all(within):
+            faults.append(f"stage {i + 1} lies outside the space: {stage}")
+    return faults
