@@ -6,9 +6,9 @@
 The search starts at random networks and knows no relaxation: long annealing of many chains whose
 prices of the budgets rise where a chain overspends and fall where it does not, so that chains
 cross the budgets' surfaces again and again; then steepest ascent over pairs and triples of steps;
-then reheated chains from the best so far; until the time is up. What it finds is checked by
-`check.py` and kept in `results/references.json` where it beats what is there. A reference is no
-proof of optimality (`deepmad_jax.design.certify` is for that).
+then reheated chains from the best so far; all of it again from new starts until the time is up.
+What it finds is checked by `check.py` and kept in `results/references.json` where it beats what is
+there. A reference is no proof of optimality (`deepmad_jax.design.certify` is for that).
 """
 
 import argparse
@@ -46,6 +46,7 @@ from deepmad_jax.design.solve import design_network
 RESULTS = Path(__file__).parent / "results" / "references.json"
 CHAINS, STEPS = 192, 3000
 BATCH = 4096  # of the local search's evaluations: one shape, one compilation
+EPOCH = 12  # runs of chains from one set of random starts
 PRICE_RATE = 0.02  # how fast prices adapt, per step
 
 
@@ -66,22 +67,24 @@ def search(problem: Problem, seed: int, seconds: float) -> tuple[Architecture | 
     best, best_value, best_at = None, -np.inf, 0.0
     worth = 1000.0
     for turn in itertools.count():
-        fresh = turn % 4 == 0 or not pool
+        fresh = turn % EPOCH == 0 or not pool
+        if fresh:  # what the last epoch found would crowd out the new starts
+            pool, ascended = {}, set()
         starts = _random_points(lattice, rng) if fresh else _elites(pool, rng)
-        hottest = 3e-2 if fresh else 10 ** rng.uniform(-3.3, -1.8)
+        hottest = 3e-2 if fresh else 10 ** rng.uniform(-3.0, -1.8) / (1 + turn % EPOCH // 3)
         chains = _run(problem, lattice, starts, worth, hottest, rng.integers(2**31))
         for u, value in zip(chains.best, chains.objective, strict=True):
             if np.isfinite(value):
                 pool[u.tobytes()] = float(value)
         pool = dict(sorted(pool.items(), key=lambda item: -item[1])[:400])
-        todo = [key for key in pool if key not in ascended][: 4 if turn else 12]
+        todo = [key for key in pool if key not in ascended][: 1 if fresh else 4]
         for key in todo:
             u, value = ascent.climb(np.frombuffer(key), pool[key])
             ascended |= {key, u.tobytes()}
             pool[u.tobytes()] = value
             if value > best_value:
                 best, best_value, best_at = u, value, time.perf_counter() - began
-        worth = max(abs(best_value), 1.0) if np.isfinite(best_value) else worth
+        worth = max(abs(best_value), 1.0) if best is not None else worth
         if time.perf_counter() - began > seconds:
             break
     if best is None:
