@@ -45,7 +45,6 @@ from benchmarks import reference
 from benchmarks.check import check
 from benchmarks.problems import PROBLEMS
 from deepmad_jax.arch.spec import Architecture
-from deepmad_jax.design import feasible
 from deepmad_jax.design.certify import certify
 from deepmad_jax.design.lattice import (
     lattice_of,
@@ -223,8 +222,7 @@ class _Relaxed:
 
     def starts(self) -> Any:
         """Random starts shrunk to the budgets, without end."""
-        for x in random_starts(self.problem, self.box, 1000):
-            yield feasible.shrink_to_budgets(self.problem, self.box, x)[self.free]
+        yield from _shrunk(self.problem, random_starts(self.problem, self.box, 2000))[:, self.free]
 
     def full(self, z: np.ndarray) -> np.ndarray:
         x = np.array(self.box.low)
@@ -305,7 +303,7 @@ def _multi_start(
         distinct.setdefault(round(value, 2), z)
     plain = _Plain(relaxed.problem)
     rounded = [
-        plain.round(nearest(plain.lattice, _point(relaxed.full(z))))
+        plain.round(nearest(plain.lattice, point_of_logs(relaxed.full(z))))
         for z in list(distinct.values())[:ROUNDED]
     ]
     architecture = plain.best_of(rounded)
@@ -313,8 +311,16 @@ def _multi_start(
     return Outcome(architecture, time.perf_counter() - began, None, notes)
 
 
-def _point(x: np.ndarray) -> Any:
-    return point_of_logs(x)
+def _shrunk(problem: Problem, x: np.ndarray) -> np.ndarray:
+    """Points drawn to the box's low corner until they meet the budgets of MACs and params."""
+    form, data, low = form_of(problem), data_of(problem), box_of(problem).low
+    inside, outside = np.zeros((len(x), 1)), np.ones((len(x), 1))
+    for share in [outside, *[None] * 30]:
+        at = 0.5 * (inside + outside) if share is None else share
+        n = evaluate(form, data, point_of_logs(low + at * (x - low)), mode="smooth")
+        fits = ((n.macs <= data.macs) & (n.params <= data.params))[:, None]
+        inside, outside = np.where(fits, at, inside), np.where(fits, outside, at)
+    return np.asarray(low + inside * (x - low))
 
 
 class _Plain:
@@ -370,7 +376,7 @@ class _Plain:
 def evolution(problem: Problem, seconds: float) -> Outcome:
     """Differential evolution with integer variables and constraints."""
     began = time.perf_counter()
-    plain, relaxed_box = _Plain(problem), box_of(problem)
+    plain = _Plain(problem)
     lattice, free = plain.lattice, plain.free
 
     def full(columns: np.ndarray) -> np.ndarray:
@@ -386,8 +392,8 @@ def evolution(problem: Problem, seconds: float) -> Outcome:
         return plain.measure(full(columns))[1].T
 
     first = [
-        nearest(lattice, _point(feasible.shrink_to_budgets(problem, relaxed_box, x)))[free]
-        for x in random_starts(problem, relaxed_box, 15 * len(free))
+        nearest(lattice, point_of_logs(x))[free]
+        for x in _shrunk(problem, random_starts(problem, box_of(problem), 15 * len(free)))
     ]
     result = optimize.differential_evolution(
         objective,
@@ -404,7 +410,7 @@ def evolution(problem: Problem, seconds: float) -> Outcome:
         callback=lambda *_: time.perf_counter() - began > seconds,
     )
     u = plain.round(full(result.x[:, None])[0])
-    notes = {"candidates": int(result.nfev)}
+    notes = {"candidates": int(result.nfev) * len(first)}  # it counts calls, of one batch each
     return Outcome(plain.best_of([u]), time.perf_counter() - began, None, notes)
 
 
@@ -413,8 +419,8 @@ def scip(problem: Problem, seconds: float) -> Outcome:
     from benchmarks.scip import solve
 
     plain, box = _Plain(problem), box_of(problem)
-    start = feasible.shrink_to_budgets(problem, box, random_starts(problem, box, 1)[0])
-    u = plain.round(nearest(plain.lattice, _point(start)))
+    start = _shrunk(problem, random_starts(problem, box, 1))[0]
+    u = plain.round(nearest(plain.lattice, point_of_logs(start)))
     point = to_point(plain.lattice, u) if u is not None else None
     began = time.perf_counter()
     architecture, bound, notes = solve(problem, point, seconds)
