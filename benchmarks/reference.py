@@ -73,7 +73,7 @@ def search(problem: Problem, seed: int, turns: int) -> tuple[Architecture | None
         if fresh:  # what the last epoch found would crowd out the new starts
             pool, ascended = {}, set()
         starts = _random_points(lattice, rng) if fresh else _elites(pool, rng)
-        hottest = 3e-2 if fresh else 10 ** rng.uniform(-3.0, -1.8) / (1 + turn % EPOCH // 3)
+        hottest = 3e-2 if fresh else 10 ** rng.uniform(-3.0, -1.4) / (1 + turn % EPOCH // 3)
         chains = _run(problem, lattice, starts, worth, hottest, rng.integers(2**31))
         for u, value in zip(chains.best, chains.objective, strict=True):
             if np.isfinite(value):
