@@ -2,11 +2,12 @@
 
     pip install -c constraints.txt -e '.[train,benchmark]'
     python -m benchmarks.design --seconds=60 --scip_seconds=120 r18 r34 deepmad_29m b0
-    python -m benchmarks.design --markdown                     # the table of the last run
+    python -m benchmarks.design --markdown                     # the table of the results
 
 Every method gets the same `Problem`, the same costs and entropies, and its answer is judged by
-`check.py`. Times are wall seconds of solving on an otherwise equal footing: everything compiled by
-JAX is compiled before the clock starts, for the peers as for the product.
+`check.py`. Times are wall seconds, and in brackets CPU seconds, of solving; what JAX compiles is
+compiled before the clock starts, for the peers as for the product. The peers' limits are in CPU
+seconds, so that other load on the machine costs them nothing.
 
     deepmad_jax   `design_network`, second call in the process (the first, compilation included,
                   stands in the results file), and the bound of `certify` after its own time.
@@ -82,32 +83,38 @@ class Outcome(NamedTuple):
 
 
 def main() -> None:
-    """Runs every method on the named problems, or prints the table of the last run."""
+    """Runs every method on the named problems, or prints the table of the results file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help="of benchmarks/problems.py")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each SciPy method")
-    parser.add_argument("--scip_seconds", type=float, default=120.0)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of CPU, for each SciPy method")
+    parser.add_argument("--scip_seconds", type=float, default=120.0, help="of CPU")
     parser.add_argument("--certify_seconds", type=float, default=60.0)
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--markdown", action="store_true", help="print the last run's table")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table of the results file"
+    )
     args = parser.parse_args()
     if args.markdown:
         print(markdown(json.loads(RESULTS.read_text())))
         return
-    results: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{reference.machine()}, scipy {scipy.__version__}",
-        "load": os.getloadavg()[1],  # runnable processes of the last five minutes, ours included
-        "rows": [],
-    }
     for name in args.names or DEFAULT_NAMES:
         for method in args.methods.split(","):
             limit = {"SCIP": args.scip_seconds, "deepmad_jax": args.certify_seconds}
             row = _row(name, method, limit.get(method, args.seconds))
-            results["rows"].append(row)
             print(json.dumps({k: v for k, v in row.items() if k != "architecture"}), flush=True)
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            _store(row)
+
+
+def _store(row: dict[str, Any]) -> None:
+    """Puts a row into the results file, in place of an older one of the same kind."""
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    kinds = [(old["problem"], old["method"]) for old in rows]
+    if (row["problem"], row["method"]) in kinds:
+        rows[kinds.index((row["problem"], row["method"]))] = row
+    else:
+        rows.append(row)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def _row(name: str, method: str, limit: float) -> dict[str, Any]:
@@ -116,9 +123,12 @@ def _row(name: str, method: str, limit: float) -> dict[str, Any]:
     row: dict[str, Any] = {
         "problem": name,
         "method": method,
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{reference.machine()}, scipy {scipy.__version__}",
+        "load": os.getloadavg()[0],  # runnable processes of the last minute, ours included
         "limit": limit,
         "seconds": outcome.seconds,
-        "cpu_seconds": time.process_time() - began,  # on a shared machine wall time says less
+        "cpu_seconds": time.process_time() - began,
         "bound": outcome.bound,
         **(outcome.notes or {}),
         "feasible": False,
@@ -135,14 +145,14 @@ def _row(name: str, method: str, limit: float) -> dict[str, Any]:
     return row
 
 
-def markdown(results: dict[str, Any]) -> str:
+def markdown(rows: list[dict[str, Any]]) -> str:
     """The table of a results file, one row a problem and method."""
     references = reference.load()
     lines = [
         "| problem | method | objective | of the best known | seconds (CPU) | feasible | bound |",
         "|---|---|--:|--:|--:|---|--:|",
     ]
-    for row in results["rows"]:
+    for row in rows:
         best = references.get(row["problem"], {}).get("objective")
         value, bound = row["objective"], row["bound"]
         known = value is not None and row["feasible"] and best
@@ -150,13 +160,16 @@ def markdown(results: dict[str, Any]) -> str:
             row["problem"],
             row["method"],
             f"{value:,.2f}" if value is not None else "none",
-            f"{100 * value / best:.2f} %" if known else "",
+            f"{100 * value / best:.3f} %" if known else "",
             f"{row['seconds']:,.1f} ({row['cpu_seconds']:,.1f})",
             "yes" if row["feasible"] else "no",
             f"{bound:,.0f}" if bound is not None else "",
         )
         lines.append("| " + " | ".join(cells) + " |")
-    lines.append(f"\n{results['date']}; {results['machine']}; load {results['load']:.1f}.")
+    dates = sorted({row["date"] for row in rows})
+    loads = [row["load"] for row in rows]
+    machines = "; ".join(sorted({row["machine"] for row in rows}))
+    lines.append(f"\n{', '.join(dates)}; {machines}; load {min(loads):.1f} to {max(loads):.1f}.")
     return "\n".join(lines)
 
 
@@ -280,7 +293,7 @@ def trust_constr(problem: Problem, seconds: float) -> Outcome:
             method="trust-constr",
             bounds=relaxed.bounds,
             constraints=budgets,
-            callback=lambda *_: time.perf_counter() > end,
+            callback=lambda *_: time.process_time() > end,
             options={"maxiter": 1000, "gtol": 1e-8, "xtol": 1e-10},
         ).x
 
@@ -291,19 +304,19 @@ def _multi_start(
     relaxed: _Relaxed, solve: Callable[[np.ndarray, float, float], np.ndarray], seconds: float
 ) -> Outcome:
     """The best rounded network of as many starts as fit into the time."""
-    began = time.perf_counter()
+    began, end = time.perf_counter(), time.process_time() + seconds
     found: list[tuple[float, np.ndarray]] = []
     starts = 0
     for z in relaxed.starts():
         scale = max(abs(float(relaxed("f", z))), 1.0)
-        z = solve(z, scale, began + seconds)
+        z = solve(z, scale, end)
         starts += 1
         if np.isfinite(z).all():
             z = z.clip(relaxed.bounds.lb, relaxed.bounds.ub)
             # A start that ended outside the budgets may still round well, after those that did not.
             short = float(np.maximum(relaxed("g", z), 0.0).max())
             found.append((-float(relaxed("f", z)) * (1.0 if short < 1e-6 else 1e-3), z))
-        if time.perf_counter() - began > seconds:
+        if time.process_time() > end:
             break
     found.sort(key=lambda pair: -pair[0])
     distinct: dict[float, np.ndarray] = {}
@@ -383,7 +396,7 @@ class _Plain:
 
 def evolution(problem: Problem, seconds: float) -> Outcome:
     """Differential evolution with integer variables and constraints."""
-    began = time.perf_counter()
+    began, end = time.perf_counter(), time.process_time() + seconds
     plain = _Plain(problem)
     lattice, free = plain.lattice, plain.free
 
@@ -415,7 +428,7 @@ def evolution(problem: Problem, seconds: float) -> Outcome:
         tol=0.0,
         maxiter=10**9,
         rng=problem.seed,
-        callback=lambda *_: time.perf_counter() - began > seconds,
+        callback=lambda *_: time.process_time() > end,
     )
     u = plain.round(full(result.x[:, None])[0])
     notes = {"candidates": int(result.nfev) * len(first)}  # it counts calls, of one batch each

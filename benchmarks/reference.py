@@ -3,10 +3,11 @@
     python -m benchmarks.reference --turns=16 --seeds=0,1 r18 b0     # search; no names: all
     python -m benchmarks.reference --compare                          # the product beside them
 
-The search starts at random networks and knows no relaxation: long annealing of many chains whose
-prices of the budgets rise where a chain overspends and fall where it does not, so that chains
-cross the budgets' surfaces again and again; then steepest ascent over pairs and triples of steps;
-then reheated chains from the best so far; all of it again from new starts every eighth turn.
+The search starts at random networks and, in every second epoch, around the relaxed optimum: long
+annealing of many chains whose prices of the budgets rise where a chain overspends and fall where it
+does not, so that chains cross the budgets' surfaces again and again; then steepest ascent over
+pairs and triples of steps; then reheated chains from the best so far; all of it again from new
+starts every eighth turn, an epoch.
 What it finds is checked by `check.py` and kept in `results/references.json` where it beats what is
 there. A reference is no proof of optimality (`deepmad_jax.design.certify` is for that).
 """
@@ -34,6 +35,7 @@ from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.lattice import (
     Lattice,
     lattice_of,
+    nearest,
     repair,
     split,
     structural_violation,
@@ -41,7 +43,7 @@ from deepmad_jax.design.lattice import (
 )
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Data, Form, data_of, evaluate, form_of
-from deepmad_jax.design.solve import design_network
+from deepmad_jax.design.solve import design_network, solve_relaxed
 
 RESULTS = Path(__file__).parent / "results" / "references.json"
 CHAINS, STEPS = 192, 3000
@@ -72,7 +74,10 @@ def search(problem: Problem, seed: int, turns: int) -> tuple[Architecture | None
         fresh = turn % EPOCH == 0 or not pool
         if fresh:  # what the last epoch found would crowd out the new starts
             pool, ascended = {}, set()
-        starts = _random_points(lattice, rng) if fresh else _elites(pool, rng)
+        if turn % (2 * EPOCH) == EPOCH:
+            starts = _relaxed_points(problem, lattice, rng)
+        else:
+            starts = _random_points(lattice, rng) if fresh else _elites(pool, rng)
         hottest = 3e-2 if fresh else 10 ** rng.uniform(-3.0, -1.4) / (1 + turn % EPOCH // 3)
         chains = _run(problem, lattice, starts, worth, hottest, rng.integers(2**31))
         for u, value in zip(chains.best, chains.objective, strict=True):
@@ -103,6 +108,15 @@ def _random_points(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
     u[:, 1 : 1 + stages] = np.sort(u[:, 1 : 1 + stages])
     u[:, -stages:] = rng.integers(1, 13, size=(CHAINS, 1))
     u[:, -2 * stages : -stages] = rng.integers(0, len(lattice.kernels), size=(CHAINS, stages))
+    return np.asarray(repair(lattice, np.rint(u)))
+
+
+def _relaxed_points(problem: Problem, lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
+    """The lattice around the relaxed optimum, depths within a block or two, widths within a fifth."""
+    at = nearest(lattice, solve_relaxed(problem).point)
+    stages = problem.num_stages
+    u = at * np.exp(rng.normal(scale=0.2, size=(CHAINS, len(at))))
+    u[:, -2 * stages :] = at[-2 * stages :] + rng.normal(size=(CHAINS, 2 * stages))
     return np.asarray(repair(lattice, np.rint(u)))
 
 

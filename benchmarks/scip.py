@@ -32,6 +32,7 @@ def solve(
 ) -> tuple[Architecture | None, float | None, dict[str, float]]:
     """The best network, the proved bound and the number of nodes after ``seconds``."""
     model = _Model(problem)
+    model.scip.setParam("timing/clocktype", 1)  # CPU time, as for the other peers
     model.scip.setParam("limits/time", seconds)
     model.scip.setParam("limits/memory", 8000)
     if start is not None:
