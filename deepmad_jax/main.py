@@ -312,7 +312,9 @@ def _refuse_to_mix(config: Config, workdir: Path) -> None:
 
 
 _MAY_CHANGE = (
+    "data.corrupt_share",
     "data.data_dir",
+    "data.workers",
     "train.eval_batch_size",
     "train.log_every_steps",
     "train.eval_every_epochs",

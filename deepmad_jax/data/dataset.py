@@ -14,12 +14,17 @@ GREY_MEAN, GREY_STD = 0.5, 0.25
 class Source(Protocol):
     """A random-access sequence of elements ``{"image": ..., "label": int}``.
 
-    The image is a uint8 array (height, width, channels) or the bytes of a JPEG or PNG file.
+    The image is a uint8 array (height, width, channels) or the bytes of a JPEG or PNG file. Worker
+    processes get a copy, so a source can be pickled.
     """
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+
+    def name_of(self, index: int) -> str:
+        """What a message calls this element, such as the name of its file."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

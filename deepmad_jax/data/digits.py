@@ -76,3 +76,6 @@ class ArraySource:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {"image": self.images[index], "label": self.labels[index]}
+
+    def name_of(self, index: int) -> str:
+        return f"image {index}"

@@ -55,6 +55,9 @@ class FakeSource:
         image = self._colour(label) + rng.integers(-NOISE, NOISE + 1, size=size)
         return {"image": np.clip(image, 0, 255).astype(np.uint8), "label": label}
 
+    def name_of(self, index: int) -> str:
+        return f"image {index}"
+
     def _colour(self, label: int) -> np.ndarray:
         # A lattice in the cube of channels, just fine enough for all classes: shape (channels,).
         levels = 1

@@ -1,51 +1,92 @@
-"""From one encoded or raw image to a square uint8 array of the network's resolution.
+"""From one image to a square uint8 array of the network's resolution.
 
-Pure functions of one image, run on the host, in worker processes where there are some. Cutting and
-resizing are one antialiased Pillow call. Normalisation happens on the device, not here.
+Pure functions of one image, run on the host, in worker processes where there are some. Evaluation
+cuts and resizes in one antialiased Pillow call, as published accuracies are measured; training
+takes OpenCV's resize, ten times as fast. Normalisation happens on the device, not here.
 
 Source: the random crop is the one of Szegedy et al. 2015 (arXiv 1409.4842) with the ranges that
 PyTorch and timm use.
 """
 
-import io
 import math
 
+import cv2
 import numpy as np
 from PIL import Image
 
-CROP_AREA = (0.08, 1.0)
-"""Range of the random crop's share of the image's area."""
+from deepmad_jax.data import decode
+
+# The pipeline has its own threads and processes; OpenCV's would only get in their way.
+cv2.setNumThreads(1)
 
 CROP_ASPECT = (3 / 4, 4 / 3)
 """Range of the random crop's width over height, drawn evenly on a log scale."""
 
 Box = tuple[float, float, float, float]
+WholeBox = tuple[int, int, int, int]
 
 
-def to_pillow(image: bytes | np.ndarray, channels: int) -> Image.Image:
-    """A Pillow image, RGB or grey.
-
-    Args:
-        image: an encoded file (JPEG, PNG) or a uint8 array of shape (height, width, channels).
-        channels: 3 or 1; a grey or CMYK file is converted.
-    """
-    if isinstance(image, bytes):
-        return Image.open(io.BytesIO(image)).convert("RGB" if channels == 3 else "L")
-    return Image.fromarray(image[..., 0] if channels == 1 else image)
-
-
-def cut(image: Image.Image, box: Box, resolution_px: int, channels: int) -> np.ndarray:
-    """The part inside ``box``, resized: uint8, shape (resolution, resolution, channels).
+def cut(image: np.ndarray, box: Box, resolution_px: int) -> np.ndarray:
+    """The part inside ``box``, resized bicubically: uint8, shape (resolution, resolution, channels).
 
     Args:
-        image: RGB or grey.
+        image: uint8, shape (height, width, channels).
         box: left, top, right, bottom in pixels, fractions allowed.
         resolution_px: side of the result.
-        channels: of the image.
     """
     size = (resolution_px, resolution_px)
-    resized = image.resize(size, Image.Resampling.BICUBIC, box=box)
-    return np.asarray(resized).reshape(*size, channels)
+    pillow = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    resized = pillow.resize(size, Image.Resampling.BICUBIC, box=box)
+    return np.asarray(resized).reshape(*size, image.shape[-1])
+
+
+def random_cut(
+    rng: np.random.Generator,
+    image: bytes | np.ndarray,
+    *,
+    channels: int,
+    resolution_px: int,
+    scale_min: float,
+    interpolation: str,
+) -> np.ndarray:
+    """A random part of the image, resized: uint8, shape (resolution, resolution, channels).
+
+    A JPEG whose part is at least twice as large as the result is decoded at half its size or less.
+
+    Args:
+        rng: draws the part.
+        image: an encoded file or a uint8 array.
+        channels: 3 or 1.
+        resolution_px: side of the result.
+        scale_min: least share of the image's area.
+        interpolation: ``linear`` (OpenCV, reads four pixels), ``area`` (OpenCV, averages all,
+            three times as slow) or ``bicubic`` (Pillow's antialiased one, ten times as slow).
+
+    Raises:
+        CorruptImage: the file is damaged.
+    """
+    if isinstance(image, np.ndarray):
+        height, width = image.shape[:2]
+        box = random_box(rng, width, height, scale_min)
+    else:
+        height, width = decode.size_of(image)
+        box = random_box(rng, width, height, scale_min)
+        # The whole image, where the part inside the box comes out at the result's size.
+        needed = (
+            math.ceil(height * resolution_px / (box[3] - box[1])),
+            math.ceil(width * resolution_px / (box[2] - box[0])),
+        )
+        image = decode.decode(image, channels, least=needed)
+        x, y = image.shape[1] / width, image.shape[0] / height
+        box = (round(x * box[0]), round(y * box[1]), round(x * box[2]), round(y * box[3]))
+    if interpolation == "bicubic":
+        return cut(image, box, resolution_px)
+    left, top, right, bottom = box
+    part = image[top:bottom, left:right]
+    shrinks = min(part.shape[:2]) > resolution_px
+    kind = cv2.INTER_AREA if interpolation == "area" and shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(part, (resolution_px, resolution_px), interpolation=kind)
+    return resized.reshape(resolution_px, resolution_px, channels)
 
 
 def centre_box(width: int, height: int, share: float) -> Box:
@@ -62,28 +103,38 @@ def centre_box(width: int, height: int, share: float) -> Box:
     return (left, top, left + side, top + side)
 
 
-def random_box(rng: np.random.Generator, width: int, height: int) -> Box:
+def random_box(rng: np.random.Generator, width: int, height: int, scale_min: float) -> WholeBox:
     """A random part of the image, by area and aspect ratio; inside the image.
 
     After ten draws that do not fit, the largest central part with an aspect in range.
+
+    Args:
+        rng: draws share of the area, aspect and place, up to ten times.
+        width, height: of the image, pixels.
+        scale_min: least share of the image's area; the greatest is 1.
     """
+    log_aspects = [math.log(aspect) for aspect in CROP_ASPECT]
     for _ in range(10):
-        area = width * height * rng.uniform(*CROP_AREA)
-        aspect = math.exp(rng.uniform(math.log(CROP_ASPECT[0]), math.log(CROP_ASPECT[1])))
+        area = width * height * rng.uniform(scale_min, 1.0)
+        aspect = math.exp(rng.uniform(*log_aspects))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             left = int(rng.integers(0, width - w + 1))
             top = int(rng.integers(0, height - h + 1))
             return (left, top, left + w, top + h)
-    w = min(width, height * CROP_ASPECT[1])
-    h = min(height, width / CROP_ASPECT[0])
-    left, top = (width - w) / 2, (height - h) / 2
+    w = round(min(width, height * CROP_ASPECT[1]))
+    h = round(min(height, width / CROP_ASPECT[0]))
+    left, top = (width - w) // 2, (height - h) // 2
     return (left, top, left + w, top + h)
 
 
-def random_flip(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image or, half of the time, its mirror image; shape (height, width, channels)."""
-    return image[:, ::-1] if rng.random() < 0.5 else image
+def random_flip(
+    rng: np.random.Generator, image: np.ndarray, probability: float = 0.5
+) -> np.ndarray:
+    """The image or, with that probability, its mirror image; shape (height, width, channels)."""
+    if rng.random() >= probability:
+        return image
+    return cv2.flip(image, 1).reshape(image.shape)
 
 
 def random_shift(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

@@ -1,16 +1,22 @@
 """Image classification sets that TFDS has prepared as ArrayRecord files, read without TensorFlow.
 
-Reading is random access through ``data_source``; images stay encoded until the pipeline decodes
-them. Preparing is done once, elsewhere: it needs TensorFlow, which nothing here imports.
+Reading is random access through ``data_source``, which hands over records as they lie in the file;
+`records` takes image and label out of them, and images stay encoded until the pipeline decodes
+them. Preparing is done once, by ``launch/prepare_data.py``: it needs TensorFlow, which nothing here
+imports.
 """
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from deepmad_jax.config import DataConfig
+from deepmad_jax.data import records
 from deepmad_jax.data.dataset import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Dataset
+from deepmad_jax.data.decode import CorruptImage
 from deepmad_jax.errors import InvalidConfig, MissingData, did_you_mean
 
 MANUAL_DOWNLOADS = {
@@ -21,6 +27,13 @@ MANUAL_DOWNLOADS = {
     ),
 }
 """Data sets whose files a person must fetch, and which."""
+
+DISK = {
+    "imagenet2012": "144 GiB for the two tar files, and 156 GiB for the prepared data",
+    "cifar100": "0.2 GB for the download, and 0.2 GB for the prepared data",
+    "cifar10": "0.2 GB for the download, and 0.2 GB for the prepared data",
+}
+"""How much disk it takes, by TFDS's catalogue (tensorflow.org/datasets/catalog)."""
 
 
 def open_prepared(config: DataConfig, resolution_px: int) -> Dataset:
@@ -85,19 +98,55 @@ def _split(builder: Any, split: str, field: str) -> Any:
             f"config.data.{field} is {split!r}, which {builder.name} does not have; "
             f"{did_you_mean(split, known)}"
         )
-    return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    raw = builder.as_data_source(
+        split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+    return RecordSource(raw)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordSource:
+    """Encoded images and labels of raw records.
+
+    Attributes:
+        raw: the records' bytes, by index.
+    """
+
+    raw: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        try:
+            features = records.read_features(self.raw[index])
+            return {
+                "image": records.first_bytes(features["image"]),
+                "label": records.first_integer(features["label"]),
+            }
+        except ValueError as error:
+            raise CorruptImage(str(error)) from error
+
+    def name_of(self, index: int) -> str:
+        try:
+            file_name = records.first_bytes(records.read_features(self.raw[index])["file_name"])
+        except (ValueError, KeyError):
+            return f"record {index}"
+        return f"{file_name.decode(errors='replace')} (record {index})"
 
 
 def _how_to_prepare(config: DataConfig, data_dir: Path) -> str:
-    where = f", data_dir={str(data_dir)!r}" if config.data_dir else ""
+    where = f" --data_dir {data_dir}" if config.data_dir else ""
     base_name = config.name.split(":")[0].split("/")[0]
     manual = MANUAL_DOWNLOADS.get(base_name, "")
     if manual:
         manual = manual.format(manual_dir=data_dir / "downloads" / "manual") + "\n"
+    disk = f"It takes {DISK[base_name]}.\n" if base_name in DISK else ""
     return (
-        f"{manual}Prepare it once, in an environment that has tensorflow:\n"
-        f'  python -c "import tensorflow_datasets as tfds; tfds.builder({config.name!r}, '
-        f"file_format='array_record'{where}).download_and_prepare()\"\n"
+        f"{manual}Prepare it once, in an environment with the extra 'prepare' "
+        "(pip install -e '.[train,prepare]'):\n"
+        f"  python launch/prepare_data.py {config.name}{where}\n"
+        f"{disk}"
         "If it lies elsewhere, give --config.data.data_dir=DIR. "
         "To run on generated data instead: --config.data.source=fake"
     )

@@ -8,9 +8,10 @@ from deepmad_jax.config import DataConfig
 from deepmad_jax.data.dataset import Dataset
 from deepmad_jax.data.digits import open_digits
 from deepmad_jax.data.fake import open_fake
+from deepmad_jax.data.folder import open_folder
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
-SOURCES = ("tfds", "digits", "fake")
+SOURCES = ("tfds", "folder", "digits", "fake")
 """What ``config.data.source`` may be."""
 
 
@@ -18,13 +19,15 @@ def open_dataset(config: DataConfig, *, resolution_px: int, channels: int, class
     """The data set that ``config`` names, for a network of this input and this many outputs.
 
     Raises:
-        MissingData: a TFDS data set that is not prepared; says where it looked and what to do.
+        MissingData: a data set that is not there; says where it looked and what to do.
         InvalidConfig: an unknown source, or channels or classes that are not the network's.
     """
     if config.source == "digits":
         dataset = open_digits(resolution_px)
     elif config.source == "fake":
         dataset = open_fake(config.fake_images, resolution_px, channels, classes)
+    elif config.source == "folder":
+        dataset = open_folder(config, resolution_px, channels)
     elif config.source == "tfds":
         # Imported here, so that the other sources run without TFDS.
         from deepmad_jax.data.prepared import open_prepared

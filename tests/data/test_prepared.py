@@ -99,10 +99,8 @@ def test_missing_imagenet_says_where_it_looked_and_what_to_do(tmp_path):
     assert str(tmp_path / "imagenet2012") in message
     assert "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar" in message
     assert str(tmp_path / "downloads" / "manual") in message
-    assert (
-        "python -c \"import tensorflow_datasets as tfds; tfds.builder('imagenet2012', "
-        f"file_format='array_record', data_dir='{tmp_path}').download_and_prepare()\"" in message
-    )
+    assert f"python launch/prepare_data.py imagenet2012 --data_dir {tmp_path}\n" in message
+    assert "It takes 144 GiB for the two tar files, and 156 GiB" in message
     assert "--config.data.source=fake" in message
 
 
@@ -119,5 +117,5 @@ def test_data_prepared_as_tfrecord_is_refused_with_the_command(tmp_path):
     for split in description["splits"]:
         split["filepathTemplate"] = split["filepathTemplate"].replace("array_record", "tfrecord")
     info.write_text(json.dumps({**description, "fileFormat": "tfrecord"}))
-    with pytest.raises(MissingData, match=r"(?s)prepared as tfrecord.*file_format='array_record'"):
+    with pytest.raises(MissingData, match=r"(?s)prepared as tfrecord.*launch/prepare_data.py"):
         open_for_colour(config_of(tmp_path))

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 from flax import nnx
 
+from deepmad_jax.config import DataConfig
 from deepmad_jax.data import Dataset
-from deepmad_jax.tasks.classify.loss import cross_entropy, in_top, normalise
+from deepmad_jax.tasks.classify.loss import cross_entropy, in_top, normalise, soft_targets
+from deepmad_jax.tasks.classify.mixing import erase, mix
 from deepmad_jax.train.step import LossFn, SumsFn
 
 Batch = dict[str, jax.Array]
@@ -22,24 +24,34 @@ def split_network(net: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
 
 
-def make_loss_fn(graphdef: nnx.GraphDef, dataset: Dataset, smoothing: float) -> LossFn:
+def make_loss_fn(
+    graphdef: nnx.GraphDef, dataset: Dataset, config: DataConfig, smoothing: float
+) -> LossFn:
     """The mean smoothed cross-entropy of a batch, with ``top1`` (a share) as a metric.
+
+    Images are mixed and erased as ``config`` says; ``top1`` is then that of the class with the
+    greater share.
 
     Args:
         graphdef: of a network whose call takes normalised images and ``train``.
-        dataset: for its normalisation.
+        dataset: for its normalisation and number of classes.
+        config: of mixing and erasing.
         smoothing: of the labels.
     """
 
     def loss_fn(params: Any, batch_stats: Any, batch: Batch) -> Any:
         net = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
-        logits = net(normalise(batch["image"], dataset.mean, dataset.std), train=True)
+        images = normalise(batch["image"], dataset.mean, dataset.std)
+        targets = soft_targets(batch["label"], dataset.classes, smoothing)
+        # Before erasing, as in timm: what is erased belongs to no class.
+        if config.mixup or config.cutmix:
+            images, targets = mix(batch["key"], images, targets, config)
+        if config.random_erasing:
+            images = erase(batch["key"], images, config)
+        logits = net(images, train=True)
         moved_stats = nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
-        top1 = in_top(logits, batch["label"], 1).mean()
-        return cross_entropy(logits, batch["label"], smoothing).mean(), (
-            moved_stats,
-            {"top1": top1},
-        )
+        top1 = in_top(logits, targets.argmax(axis=-1), 1).mean()
+        return cross_entropy(logits, targets).mean(), (moved_stats, {"top1": top1})
 
     return loss_fn
 
@@ -51,8 +63,9 @@ def make_sums_fn(graphdef: nnx.GraphDef, dataset: Dataset) -> SumsFn:
         net = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
         logits = net(normalise(batch["image"], dataset.mean, dataset.std), train=False)
         labels, mask = batch["label"], batch["mask"]
+        targets = soft_targets(labels, dataset.classes, smoothing=0.0)
         return {
-            "loss": (cross_entropy(logits, labels, 0.0) * mask).sum(),
+            "loss": (cross_entropy(logits, targets) * mask).sum(),
             "top1": (in_top(logits, labels, 1) * mask).sum(),
             "top5": (in_top(logits, labels, 5) * mask).sum(),
             "images": mask.sum(),

@@ -62,7 +62,7 @@ def train(config: Config, arch: Architecture, workdir: str | Path) -> TrainState
     )
     graphdef, state = run.initial_state(arch)
     train_step = make_train_step(
-        make_loss_fn(graphdef, run.dataset, settings.label_smoothing),
+        make_loss_fn(graphdef, run.dataset, config.data, settings.label_smoothing),
         run.optimizer,
         run.schedule,
         run.mesh,
@@ -70,7 +70,6 @@ def train(config: Config, arch: Architecture, workdir: str | Path) -> TrainState
     )
     eval_step = make_eval_step(make_sums_fn(graphdef, run.dataset), run.mesh)
     stream = {
-        "config.data.workers": config.data.workers,
         "config.train.batch_size": settings.batch_size,
         "config.train.seed": settings.seed,
         "number of processes": jax.process_count(),

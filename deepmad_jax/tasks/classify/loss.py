@@ -21,15 +21,19 @@ def normalise(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]
     return (scaled - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
-    """The loss of every image, nats, shape (batch,).
+def soft_targets(labels: jax.Array, classes: int, smoothing: float) -> jax.Array:
+    """The smoothed target of every image, shape (batch, classes), rows of sum 1.
 
     Args:
-        logits: shape (batch, classes).
         labels: integers, shape (batch,).
-        smoothing: share of the target spread evenly over the classes.
+        classes: K.
+        smoothing: s, the share spread evenly over the classes.
     """
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    return optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
+
+
+def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """The loss of every image, nats, shape (batch,); both arguments have shape (batch, classes)."""
     return optax.softmax_cross_entropy(logits, targets)
 
 
