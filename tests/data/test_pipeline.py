@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
@@ -96,17 +99,55 @@ def test_restored_iterator_goes_on_exactly():
     assert_same(take(again, 6), expected)
 
 
-def test_worker_processes_change_no_batch_and_restore_exactly():
-    config = DataConfig(source="fake", train_augment="shift", workers=2)
+def test_worker_processes_change_no_batch_and_a_place_fits_any_number_of_them():
+    two = dataclasses.replace(SHIFT, workers=2)
     expected = take(train_batches(numbered(), SHIFT, batch_size=5, seed=1), 9)
-    batches = train_batches(numbered(), config, batch_size=5, seed=1)
+    batches = train_batches(numbered(), two, batch_size=5, seed=1)
     assert_same(take(batches, 4), expected[:4])
     state = batches.get_state()
     batches.close()
-    again = train_batches(numbered(), config, batch_size=5, seed=1)
+    again = train_batches(numbered(), SHIFT, batch_size=5, seed=1)
     again.set_state(state)
     assert_same(take(again, 5), expected[4:])
-    again.close()
+    again.set_state({"next_batch": 2, "corrupt": []})  # backwards, while it runs
+    assert_same(take(again, 2), expected[2:4])
+
+
+def test_state_is_the_number_of_the_next_batch():
+    batches = train_batches(numbered(), SHIFT, batch_size=5, seed=1)
+    take(batches, 7)
+    assert json.loads(json.dumps(batches.get_state())) == {"next_batch": 7, "corrupt": []}
+
+
+def test_batches_of_many_chunks_are_the_stream_in_order():
+    # 160 images are made as 4 chunks of 40, and 40 as one: the same stream cut elsewhere.
+    (large,) = take(train_batches(numbered(), SHIFT, batch_size=160, seed=1), 1)
+    small = take(train_batches(numbered(), SHIFT, batch_size=40, seed=1), 4)
+    for name, values in large.items():
+        np.testing.assert_array_equal(values, np.concatenate([b[name] for b in small]))
+
+
+def test_every_image_has_its_own_key():
+    batches = take(train_batches(numbered(), SHIFT, batch_size=40, seed=1), 4)
+    keys = np.concatenate([b["key"] for b in batches])
+    assert keys.shape == (160, 2)
+    assert keys.dtype == np.uint32
+    assert len(np.unique(keys, axis=0)) == 160
+    # Bits of one batch's keys: half are set, five deviations of 160 * 64.
+    assert np.unpackbits(keys.view(np.uint8)).mean() == pytest.approx(0.5, abs=0.025)
+
+
+def test_images_are_flipped_with_the_probability():
+    marked = np.zeros((200, 16, 16, 1), np.uint8)
+    marked[:, :, :4] = 255
+    dataset = dataclasses.replace(
+        numbered(), train=ArraySource(marked, np.arange(200, dtype=np.int32))
+    )
+    for probability in (0.0, 0.3, 1.0):
+        config = dataclasses.replace(SHIFT, flip=probability)
+        (batch,) = take(train_batches(dataset, config, batch_size=200, seed=0), 1)
+        flipped = (batch["image"][..., 12:, 0].mean((1, 2)) > 50).mean()
+        assert flipped == pytest.approx(probability, abs=0.17)  # five deviations
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 64])
@@ -145,7 +186,13 @@ def test_misspelt_augmentation_is_refused():
 
 def test_crop_share_outside_0_to_1_is_refused():
     with pytest.raises(InvalidConfig, match=r"eval_crop is 87\.5"):
-        eval_batches(numbered(), DataConfig(eval_crop=87.5), batch_size=4)
+        DataConfig(eval_crop=87.5)
+
+
+def test_unknown_policy_is_refused_before_anything_is_read():
+    config = dataclasses.replace(SHIFT, auto_augment="rand-m99")
+    with pytest.raises(InvalidConfig, match="auto_augment is 'rand-m99'"):
+        train_batches(numbered(), config, batch_size=4, seed=0)
 
 
 def test_batch_that_processes_cannot_share_is_refused():
