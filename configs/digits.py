@@ -31,6 +31,7 @@ def get_config():
 
     config.data.source = "digits"
     config.data.train_augment = "shift"
+    config.data.flip = 0.0
 
     train = config.train
     train.epochs, train.warmup_epochs, train.cooldown_epochs = 20, 2, 0

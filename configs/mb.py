@@ -1,18 +1,24 @@
 """DeepMAD-MB: within MobileNetV2's parameters and MACs, seven stages.
 
-Source: the paper's Table 2 (budgets, strides and rho) and Table 12 (recipe; mixup, cutmix, random
-erasing and RandAugment are still missing).
+Source: the paper's Tables 2 and 10 (budgets, strides and rho) and 12 (recipe).
 Command: python -m deepmad_jax.main --config configs/mb.py
-Expected: the paper reports 72.3 % top-1. Training here: not yet run.
+Variants: ``configs/mb.py:rho1.0``.
+Expected (paper, top-1): 72.3 % at rho 0.5, 72.9 % at 1.0. Training here: not yet run.
 """
 
 from deepmad_jax.config import default_config
+from deepmad_jax.recipes import IMAGENET_RECIPE, set_fields, take_variant
+
+VARIANTS = {
+    "rho1.0": {"design.rho": 1.0},
+}
 
 
-def get_config():
-    """The config."""
+def get_config(variant: str = ""):
+    """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "mb"
+    set_fields(config, IMAGENET_RECIPE)
 
     design = config.design
     design.block = "mbconv_se"
@@ -29,4 +35,6 @@ def get_config():
 
     config.data.source = "tfds"
     config.data.name = "imagenet2012"
+
+    take_variant(config, variant, VARIANTS)
     return config

@@ -2,16 +2,18 @@
 
 Source: the paper's section 5.3 (space) and Table 12 (recipe, CIFAR-100 column).
 Command: python -m deepmad_jax.main --config configs/r20_cifar.py
-Expected: not yet run. The augmentation is random shift for now, not the paper's AutoAugment.
+Expected: not yet run.
 """
 
 from deepmad_jax.config import default_config
+from deepmad_jax.recipes import CIFAR_RECIPE, set_fields
 
 
 def get_config():
     """The config."""
     config = default_config()
     config.name = "r20_cifar"
+    set_fields(config, CIFAR_RECIPE)
 
     design = config.design
     design.block = "basic"
@@ -31,13 +33,4 @@ def get_config():
     config.data.source = "tfds"
     config.data.name = "cifar100"
     config.data.eval_split = "test"
-    config.data.train_augment = "shift"
-    config.data.eval_crop = 0.875
-
-    train = config.train
-    train.epochs, train.warmup_epochs, train.cooldown_epochs = 1440, 5, 0
-    train.batch_size = train.eval_batch_size = 512
-    train.learning_rate = 0.2
-    train.weight_decay = 5e-4
-    train.dtype = "float32"
     return config

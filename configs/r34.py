@@ -1,18 +1,24 @@
 """DeepMAD-R34: the network of greatest entropy within ResNet-34's parameters and MACs.
 
-Source: the paper's Table 1 (budgets, strides and rho) and Table 12 (recipe; mixup, cutmix, random
-erasing and RandAugment are still missing).
+Source: the paper's Tables 1 and 10 (budgets and rho) and 12 (recipe).
 Command: python -m deepmad_jax.main --config configs/r34.py
-Expected: the paper reports 79.7 % top-1. Training here: not yet run.
+Variants: ``configs/r34.py:rho0.15``.
+Expected (paper, top-1): 79.7 % at rho 0.3, 80.3 % at 0.15. Training here: not yet run.
 """
 
 from deepmad_jax.config import default_config
+from deepmad_jax.recipes import IMAGENET_RECIPE, set_fields, take_variant
+
+VARIANTS = {
+    "rho0.15": {"design.rho": 0.15},
+}
 
 
-def get_config():
-    """The config."""
+def get_config(variant: str = ""):
+    """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "r34"
+    set_fields(config, IMAGENET_RECIPE)
 
     design = config.design
     design.block = "bottleneck"
@@ -27,4 +33,6 @@ def get_config():
 
     config.data.source = "tfds"
     config.data.name = "imagenet2012"
+
+    take_variant(config, variant, VARIANTS)
     return config

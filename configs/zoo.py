@@ -1,7 +1,6 @@
 """Any published network: its table, its training under the paper's recipe, others beside it.
 
-Source: `deepmad_jax.zoo`, where each network has its own; recipe: the paper's Table 12 (mixup,
-cutmix, random erasing and RandAugment are still missing).
+Source: `deepmad_jax.zoo`, where each network has its own; recipe: the paper's Table 12.
 Commands: python -m deepmad_jax.main --config configs/zoo.py --config.name=resnet50
           python -m deepmad_jax.main --config configs/zoo.py --config.name=resnet50 \
               --config.jobs=describe
@@ -13,32 +12,30 @@ Expected: describe and compare print the published top-1. Training here: not yet
 """
 
 from deepmad_jax.config import default_config
+from deepmad_jax.recipes import CIFAR_RECIPE, IMAGENET_RECIPE, set_fields, take_variant
+
+VARIANTS = {
+    "cifar100": {
+        **CIFAR_RECIPE,
+        "name": "resnet20",
+        "data.name": "cifar100",
+        "data.eval_split": "test",
+    },
+}
 
 
 def get_config(variant: str = ""):
-    """The config; ``variant`` is empty or ``cifar100``."""
+    """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
-    config.name = "resnet50" if not variant else "resnet20"
+    config.name = "resnet50"
     config.jobs = ("train", "evaluate")
-    # One way: --config.architecture=... leaves the name, and so the workdir, alone.
-    config.architecture = config.get_oneway_ref("name")
-
+    set_fields(config, IMAGENET_RECIPE)
     config.data.source = "tfds"
     config.data.name = "imagenet2012"
 
+    take_variant(config, variant, VARIANTS)
+    # One way: --config.architecture=... leaves the name, and so the workdir, alone.
+    config.architecture = config.get_oneway_ref("name")
     if variant == "cifar100":
         config.architecture = config.get_oneway_ref("name") + ":classes=100"
-        config.data.name = "cifar100"
-        config.data.eval_split = "test"
-        config.data.train_augment = "shift"
-        config.data.eval_crop = 0.875
-
-        train = config.train
-        train.epochs, train.warmup_epochs, train.cooldown_epochs = 1440, 5, 0
-        train.batch_size = train.eval_batch_size = 512
-        train.learning_rate = 0.2
-        train.weight_decay = 5e-4
-        train.dtype = "float32"
-    elif variant:
-        raise ValueError(f"configs/zoo.py has no variant {variant!r}; known: cifar100")
     return config
