@@ -1,8 +1,8 @@
 """The input pipeline beside tf.data and PyTorch's DataLoader: images a second on one core and more.
 
 Makes JPEGs of ImageNet's size (500x375, quality 90; noise over smooth shapes, so that they weigh
-what photographs do), stores them as each pipeline wants them (TFDS ArrayRecord, TFRecord, files) and
-reads batches of random resized crops at 224 pixels, flipped at random, uint8:
+what photographs do), stores them as each pipeline wants them (TFDS ArrayRecord, TFRecord, files)
+and reads batches of random resized crops at 224 pixels, flipped at random, uint8:
 
 - ours: `train_batches` of a prepared TFDS set, in this process or with workers
 - ours_area: the same with the antialiased resize (``crop_interpolation=area``)
@@ -117,8 +117,7 @@ def _start(program: str, args: argparse.Namespace, folder: Path, name: str, core
         [*command, f"--workers={cores if cores > 1 else 0}"],
         preexec_fn=lambda: os.sched_setaffinity(0, available),
         env={**os.environ, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
@@ -339,11 +338,13 @@ def _prepare(folder: Path) -> None:
                     label = int(path.stem) % CLASSES
                     yield path.stem, {"image": io.BytesIO(path.read_bytes()), "label": label}
 
-        Photographs(data_dir=str(folder / "tfds"), file_format="array_record").download_and_prepare()
+        Photographs(
+            data_dir=str(folder / "tfds"), file_format="array_record"
+        ).download_and_prepare()
 
 
 def _decoders(files: list[bytes]) -> dict[str, float]:
-    """Milliseconds of CPU time for each of the ways to decode an image and to resize a part of it."""
+    """Milliseconds of CPU time for each way to decode an image and to resize a part of it."""
     import cv2
     import numpy as np
     import simplejpeg
@@ -380,7 +381,9 @@ def _decoders(files: list[bytes]) -> dict[str, float]:
         "decode, Pillow": milliseconds(pillow),
         "resize 360x300, OpenCV linear": milliseconds(resized(cv2.INTER_LINEAR)),
         "resize 360x300, OpenCV area": milliseconds(resized(cv2.INTER_AREA)),
-        "resize 360x300, Pillow bilinear": milliseconds(resized_by_pillow(Image.Resampling.BILINEAR)),
+        "resize 360x300, Pillow bilinear": milliseconds(
+            resized_by_pillow(Image.Resampling.BILINEAR)
+        ),
         "resize 360x300, Pillow bicubic": milliseconds(resized_by_pillow(Image.Resampling.BICUBIC)),
     }
 

@@ -2,8 +2,8 @@
 
 Source: the paper's Tables 1, 7 and 10 (budgets, rho and alpha) and 12 (recipe).
 Command: python -m deepmad_jax.main --config configs/r18.py
-Variants: ``configs/r18.py:rho0.5`` and the others below. ``configs/r18.py:quick`` trains a few steps
-on generated 64-pixel images, to see the road.
+Variants: ``configs/r18.py:rho0.5`` and the others below. ``configs/r18.py:quick`` trains a few
+steps on generated 64-pixel images, to see the road.
 Expected (paper, top-1): 77.7 % at rho 0.3; at rho 0.1, 0.15, 0.5 and 0.7: 76.9, 78.2, 77.5 and
 75.7 %; with a weight of 1 and 16 on the last level: 76.7 and 78.7 %. Training here: not yet run.
 """

@@ -3,7 +3,8 @@
 Source: the paper's Tables 1 and 9 (budgets and rho) and 12 (recipe).
 Command: python -m deepmad_jax.main --config configs/r50.py
 Variants: ``configs/r50.py:gpu`` has the size of the net that is as fast as ResNet-50 on a V100.
-Expected (paper, top-1): 80.6 %; 80.0 % for the one as fast as ResNet-50. Training here: not yet run.
+Expected (paper, top-1): 80.6 %; 80.0 % for the one as fast as ResNet-50. Training here: not yet
+run.
 """
 
 from deepmad_jax.config import default_config

@@ -93,7 +93,9 @@ def configs():
     return by_name
 
 
-@pytest.mark.parametrize(("file", "variant"), VARIANTS, ids=lambda part: getattr(part, "stem", part))
+@pytest.mark.parametrize(
+    ("file", "variant"), VARIANTS, ids=lambda part: getattr(part, "stem", part)
+)
 def test_config_loads_and_its_budgets_can_be_met(file, variant):
     feasible.check_floors(config_of(file, variant).design)
 
@@ -142,5 +144,7 @@ def test_variants_differ_from_their_config_in_nothing_else(configs):
 
 def test_misspelt_variant_is_refused_with_the_nearest():
     r18 = next(file for file in FILES if file.stem == "r18")
-    with pytest.raises(InvalidConfig, match=r"r18 has no variant 'rho0\.51'; did you mean 'rho0\.5'"):
+    with pytest.raises(
+        InvalidConfig, match=r"r18 has no variant 'rho0\.51'; did you mean 'rho0\.5'"
+    ):
         config_of(r18, "rho0.51")

@@ -27,7 +27,7 @@ WholeBox = tuple[int, int, int, int]
 
 
 def cut(image: np.ndarray, box: Box, resolution_px: int) -> np.ndarray:
-    """The part inside ``box``, resized bicubically: uint8, shape (resolution, resolution, channels).
+    """The part inside ``box``, resized: uint8, shape (resolution, resolution, channels).
 
     Args:
         image: uint8, shape (height, width, channels).

@@ -29,7 +29,9 @@ def in_pillow(function, image):
 
 
 def solarize_add(pillow, added):
-    return pillow.point([min(255, v + added) if v < 128 else v for v in range(256)] * len(pillow.getbands()))
+    return pillow.point(
+        [min(255, v + added) if v < 128 else v for v in range(256)] * len(pillow.getbands())
+    )
 
 
 EXACT = {
@@ -91,19 +93,27 @@ MOVES = {
     ),
     "shear_x": (
         lambda i, kind: ops.shear_x(i, 0.27, kind, FILL),
-        lambda p, kind: p.transform(p.size, Image.AFFINE, (1, 0.27, 0, 0, 1, 0), kind, fillcolor=FILL),
+        lambda p, kind: p.transform(
+            p.size, Image.AFFINE, (1, 0.27, 0, 0, 1, 0), kind, fillcolor=FILL
+        ),
     ),
     "shear_y": (
         lambda i, kind: ops.shear_y(i, -0.2, kind, FILL),
-        lambda p, kind: p.transform(p.size, Image.AFFINE, (1, 0, 0, -0.2, 1, 0), kind, fillcolor=FILL),
+        lambda p, kind: p.transform(
+            p.size, Image.AFFINE, (1, 0, 0, -0.2, 1, 0), kind, fillcolor=FILL
+        ),
     ),
     "translate_x": (
         lambda i, kind: ops.translate_x(i, 11.3, kind, FILL),
-        lambda p, kind: p.transform(p.size, Image.AFFINE, (1, 0, 11.3, 0, 1, 0), kind, fillcolor=FILL),
+        lambda p, kind: p.transform(
+            p.size, Image.AFFINE, (1, 0, 11.3, 0, 1, 0), kind, fillcolor=FILL
+        ),
     ),
     "translate_y": (
         lambda i, kind: ops.translate_y(i, -7.0, kind, FILL),
-        lambda p, kind: p.transform(p.size, Image.AFFINE, (1, 0, 0, 0, 1, -7.0), kind, fillcolor=FILL),
+        lambda p, kind: p.transform(
+            p.size, Image.AFFINE, (1, 0, 0, 0, 1, -7.0), kind, fillcolor=FILL
+        ),
     ),
 }
 

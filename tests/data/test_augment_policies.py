@@ -38,8 +38,8 @@ PLAIN = {
     "color": (0.1, 0.91, 1.72, 1.9),
     "sharpness": (0.1, 0.91, 1.72, 1.9),
 }
-# torchvision's ten bins at levels 0, 4 and 9: linspace(0, 30), 8 - round(level 4 / 9), linspace(255,
-# 0), 1 + linspace(0, 0.9), int(linspace(0, 150 / 331 side)).
+# torchvision's ten bins at levels 0, 4 and 9: linspace(0, 30), 8 - round(level 4 / 9),
+# linspace(255, 0), 1 + linspace(0, 0.9), int(linspace(0, 150 / 331 side)).
 CIFAR = {
     "rotate": (0, 40 / 3, 30),
     "posterize": (8, 6, 4),

@@ -9,7 +9,9 @@ from deepmad_jax.data import images
 def test_centre_cut_is_resizing_the_short_side_and_cutting_the_middle():
     array = picture(8)  # 48 x 64: smooth, so that the two ways differ by rounding only
     ours = images.cut(array, images.centre_box(64, 48, 0.75), 24)
-    resized = np.asarray(Image.fromarray(array).resize((round(64 * 32 / 48), 32), Image.Resampling.BICUBIC))
+    resized = np.asarray(
+        Image.fromarray(array).resize((round(64 * 32 / 48), 32), Image.Resampling.BICUBIC)
+    )
     left = (resized.shape[1] - 24) / 2
     other = resized[4:28, int(left) : int(left) + 24]
     assert ours.shape == (24, 24, 3)

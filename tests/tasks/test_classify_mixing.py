@@ -117,8 +117,12 @@ def test_erasing_fills_with_normal_noise_or_the_mean_and_leaves_the_rest(fill):
 def test_same_keys_give_the_same_batch_and_others_another(draws):
     mixed, _ = draws["both"]
     again, _ = jax.jit(
-        lambda k: mix(k, jnp.broadcast_to(jnp.arange(6.0)[:, None, None, None], (6, SIDE, SIDE, 1)),
-                      jnp.eye(6), RECIPES["both"])
+        lambda k: mix(
+            k,
+            jnp.broadcast_to(jnp.arange(6.0)[:, None, None, None], (6, SIDE, SIDE, 1)),
+            jnp.eye(6),
+            RECIPES["both"],
+        )
     )(keys(6 * 400).reshape(400, 6, 2)[7])
     np.testing.assert_allclose(again[..., 0], mixed[7], rtol=1e-6)
     assert (mixed[7] != mixed[8]).any()

@@ -132,9 +132,7 @@ def translate_y(image: np.ndarray, pixels: float, interpolation: str, fill: Fill
     return _move(image, (1, 0, 0, 0, 1, pixels), interpolation, fill)
 
 
-def _move(
-    image: np.ndarray, matrix: Sequence[float], interpolation: str, fill: Fill
-) -> np.ndarray:
+def _move(image: np.ndarray, matrix: Sequence[float], interpolation: str, fill: Fill) -> np.ndarray:
     # The matrix takes a place in the result to its place in the image, pixel corners at whole
     # numbers, as in Pillow; in OpenCV pixel centres are at whole numbers.
     a, b, c, d, e, f = matrix

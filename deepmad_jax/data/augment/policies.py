@@ -6,7 +6,7 @@ published values without looking at an image.
 
 Sources: RandAugment, arXiv 1909.13719, with timm's level noise, probability of a half and, where
 asked for, timm's "increasing" arguments (github.com/huggingface/pytorch-image-models,
-timm/data/auto_augment.py). AutoAugment's CIFAR-10 policy, arXiv 1805.09501, Table 7 of its appendix,
+timm/data/auto_augment.py). AutoAugment's CIFAR-10 policy, arXiv 1805.09501, appendix,
 with the arguments of torchvision (transforms/autoaugment.py), which CIFAR-100 recipes use too.
 """
 
@@ -79,7 +79,9 @@ MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 """Operations that also take an interpolation and a fill."""
 
 
-def augmentation(auto_augment: str | None, color_jitter: float, fill: Sequence[int]) -> Augmentation:
+def augmentation(
+    auto_augment: str | None, color_jitter: float, fill: Sequence[int]
+) -> Augmentation:
     """A function of (rng, uint8 image of shape (height, width, channels)) that gives another image.
 
     Args:
@@ -255,7 +257,7 @@ def increasing_argument(name: str, level: float, sign: int, size: tuple[int, int
 
 
 def cifar_argument(name: str, level: float, sign: int, size: tuple[int, int]) -> float | None:
-    """torchvision's argument of an AutoAugment operation at a level 0 to 9; see `plain_argument`."""
+    """torchvision's argument of an operation at a level 0 to 9; see `plain_argument`."""
     share = level / 9
     height, width = size
     if name in ("auto_contrast", "equalize", "invert"):
