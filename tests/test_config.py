@@ -115,7 +115,24 @@ def test_no_job_is_refused():
         Config(jobs=())
 
 
-@pytest.mark.parametrize("fields", [{"workers": -1}, {"fake_images": 0}, {"eval_crop": 1.5}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"workers": -1},
+        {"fake_images": 0},
+        {"eval_crop": 1.5},
+        {"crop_scale_min": 0.0},
+        {"flip": 1.1},
+        {"random_erasing": -0.1},
+        {"switch_probability": 2.0},
+        {"corrupt_share": -1.0},
+        {"color_jitter": float("inf")},
+        {"mixup": -0.2},
+        {"cutmix": float("nan")},
+        {"crop_interpolation": "cubic"},
+        {"erasing_fill": "pixel"},
+    ],
+)
 def test_impossible_data_settings_are_refused(fields):
     with pytest.raises(InvalidConfig, match=next(iter(fields))):
         DataConfig(**fields)

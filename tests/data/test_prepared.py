@@ -7,6 +7,7 @@ import pytest
 
 from deepmad_jax.config import DataConfig
 from deepmad_jax.data import eval_batches, open_dataset, train_batches
+from deepmad_jax.data.prepared import RecordSource
 from deepmad_jax.errors import InvalidConfig, MissingData
 
 
@@ -80,6 +81,26 @@ def test_reading_prepared_data_never_imports_tensorflow(data_dir):
 def test_split_slices_are_read(data_dir):
     dataset = open_for_colour(config_of(data_dir, train_split="train[:50%]"))
     assert len(dataset.train) == 15
+
+
+def test_damaged_image_in_a_record_is_named_by_its_file(data_dir, monkeypatch, capfd):
+    config = config_of(data_dir, corrupt_share=0.2)
+    dataset = open_for_colour(config)
+    damaged = []
+
+    def read(source, index):
+        element = plain(source, index)
+        if index != 3:
+            return element
+        damaged.append(source.name_of(index))
+        return {**element, "image": element["image"][:300]}
+
+    plain = RecordSource.__getitem__
+    monkeypatch.setattr(RecordSource, "__getitem__", read)
+    batches = list(eval_batches(dataset, config, batch_size=7))
+    assert batches[0]["mask"].tolist() == [1, 1, 1, 0, 1, 1, 1]
+    assert damaged[0].endswith(".jpg (record 3)")
+    assert f"skipped a corrupt image of coloured_tiles: {damaged[0]}" in capfd.readouterr().err
 
 
 def test_unknown_split_names_the_nearest(data_dir):
