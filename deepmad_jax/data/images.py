@@ -49,6 +49,7 @@ def random_cut(
     scale_min: float,
     interpolation: str,
     scratch: np.ndarray | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """A random part of the image, resized: uint8, shape (resolution, resolution, channels).
 
@@ -63,6 +64,7 @@ def random_cut(
         interpolation: ``linear`` (OpenCV, reads four pixels), ``area`` (OpenCV, averages all,
             three times as slow) or ``bicubic`` (Pillow's antialiased one, ten times as slow).
         scratch: memory to decode into, as in `decode.decode`.
+        out: array of the result's shape that the result may be written to.
 
     Raises:
         CorruptImage: the file is damaged.
@@ -87,7 +89,9 @@ def random_cut(
     part = image[top:bottom, left:right]
     shrinks = min(part.shape[:2]) > resolution_px
     kind = cv2.INTER_AREA if interpolation == "area" and shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(part, (resolution_px, resolution_px), interpolation=kind)
+    resized = cv2.resize(part, (resolution_px, resolution_px), dst=out, interpolation=kind)
+    if resized is out:
+        return out
     return resized.reshape(resolution_px, resolution_px, channels)
 
 
@@ -136,9 +140,7 @@ def random_flip(
     rng: np.random.Generator, image: np.ndarray, probability: float = 0.5
 ) -> np.ndarray:
     """The image or, with that probability, its mirror image; shape (height, width, channels)."""
-    if rng.random() >= probability:
-        return image
-    return cv2.flip(image, 1).reshape(image.shape)
+    return cv2.flip(image, 1).reshape(image.shape) if rng.random() < probability else image
 
 
 def random_shift(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

@@ -193,6 +193,7 @@ class _TrainChunks:
             number = int(_permutation(self.seed, epoch, size)[in_epoch])
             rng = draws.at(in_stream)
             keys[slot] = rng.bit_generator.random_raw()
+            out = batch["image"][slot]
             # The next image takes the place of a corrupt one.
             for attempt in range(MOST_ATTEMPTS + 1):
                 if attempt == MOST_ATTEMPTS:
@@ -202,19 +203,25 @@ class _TrainChunks:
                     )
                 try:
                     element = source[(number + attempt) % size]
-                    image = self._framed(rng, element["image"], scratch)
+                    image = self._framed(rng, element["image"], scratch, out)
                 except CorruptImage:
                     if batch["corrupt"][slot] == NOT_CORRUPT:
                         batch["corrupt"][slot] = number
                     continue
                 if self.config.train_augment != "none":
                     image = augment(rng, images.random_flip(rng, image, self.config.flip))
-                batch["image"][slot], batch["label"][slot] = image, element["label"]
+                if image is not out:
+                    out[...] = image
+                batch["label"][slot] = element["label"]
                 break
         return batch | {"key": keys.view(np.uint32).reshape(-1, 2)}
 
     def _framed(
-        self, rng: np.random.Generator, image: bytes | np.ndarray, scratch: np.ndarray
+        self,
+        rng: np.random.Generator,
+        image: bytes | np.ndarray,
+        scratch: np.ndarray,
+        out: np.ndarray,
     ) -> np.ndarray:
         if self.config.train_augment == "crop":
             return images.random_cut(
@@ -225,6 +232,7 @@ class _TrainChunks:
                 scale_min=self.config.crop_scale_min,
                 interpolation=self.config.crop_interpolation,
                 scratch=scratch,
+                out=out,
             )
         framed = _centre(self.dataset, self.config.eval_crop, image)
         return images.random_shift(rng, framed) if self.config.train_augment == "shift" else framed
