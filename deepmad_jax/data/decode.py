@@ -16,7 +16,10 @@ from PIL import Image
 Size = tuple[int, int]
 """Height and width, pixels."""
 
-JPEG_START = b"\xff\xd8\xff"
+JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+
+MCU_PX = 16
+"""Most rows of a JPEG's smallest unit; one more unit is read for the smoothing of colour."""
 
 
 class CorruptImage(Exception):
@@ -36,7 +39,11 @@ def size_of(data: bytes) -> Size:
 
 
 def decode(
-    data: bytes, channels: int, least: Size = (0, 0), scratch: np.ndarray | None = None
+    data: bytes,
+    channels: int,
+    least: Size = (0, 0),
+    scratch: np.ndarray | None = None,
+    rows: int | None = None,
 ) -> np.ndarray:
     """The pixels, uint8, shape (height, width, channels).
 
@@ -48,6 +55,8 @@ def decode(
             resize would skip. (0, 0) decodes in full.
         scratch: uint8 memory that the pixels may lie in, if they fit; what was there is lost. Fresh
             memory for every image costs a twelfth of decoding it.
+        rows: how many rows from the top are wanted; None for all. Those below may be left out of
+            the result, and some damage then goes unnoticed; a file cut off does not.
 
     Raises:
         CorruptImage: not an image, or a damaged one.
@@ -56,14 +65,18 @@ def decode(
         try:
             height, width, _, _ = simplejpeg.decode_jpeg_header(data)
             fits = scratch is not None and height * width * channels <= scratch.size
+            shrinks = 0 < 2 * least[0] <= height + 1 and 2 * least[1] <= width + 1
+            shorter = None if rows is None or shrinks else _cut_off(data, rows, height)
             return simplejpeg.decode_jpeg(
-                data,
+                shorter or data,
                 "RGB" if channels == 3 else "GRAY",
                 min_height=least[0],
                 min_width=least[1],
                 # libjpeg-turbo is fast at these factors only; others would lose time.
                 min_factor=2,
                 buffer=scratch if fits else None,
+                # What is left over after the rows wanted would count as damage.
+                strict=shorter is None,
             )
         except ValueError:
             pass
@@ -71,6 +84,26 @@ def decode(
     return _with_pillow(
         data, lambda image: np.asarray(image.convert(mode)).reshape(image.height, image.width, -1)
     )
+
+
+def _cut_off(data: bytes, rows: int, height: int) -> bytes | None:
+    """The JPEG with the height in its header lowered, so that decoding ends early.
+
+    None where that saves nothing, where the file does not end as it should (it may be damaged), or
+    where it is not sequential: a progressive JPEG has all its rows in each of several passes.
+    """
+    lower = -(-rows // MCU_PX) * MCU_PX + MCU_PX
+    if lower >= height or data[-2:] != JPEG_END:
+        return None
+    place = 2
+    while place + 9 < len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker in (0xC0, 0xC1):  # start of a sequential frame: length, precision, height
+            return data[: place + 5] + lower.to_bytes(2, "big") + data[place + 7 :]
+        if marker == 0xDA or (0xC2 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return None
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return None
 
 
 def _with_pillow(data: bytes, read: Callable[[Image.Image], object]) -> object:

@@ -80,8 +80,9 @@ def random_cut(
             math.ceil(height * resolution_px / (box[3] - box[1])),
             math.ceil(width * resolution_px / (box[2] - box[0])),
         )
-        image = decode.decode(image, channels, least=needed, scratch=scratch)
-        x, y = image.shape[1] / width, image.shape[0] / height
+        image = decode.decode(image, channels, least=needed, scratch=scratch, rows=box[3])
+        x = image.shape[1] / width
+        y = 1.0 if x == 1.0 else image.shape[0] / height  # decoded small: with all its rows
         box = (round(x * box[0]), round(y * box[1]), round(x * box[2]), round(y * box[3]))
     if interpolation == "bicubic":
         return cut(image, box, resolution_px)

@@ -62,3 +62,25 @@ def test_damaged_file_is_corrupt(data):
 def test_recoverable_jpeg_is_read():
     # Rubbish after the end: strict readers complain, the image is whole.
     assert decode(jpeg(picture(0)) + b"rubbish", 3).shape == (40, 72, 3)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("rows", [1, 40, 64, 150, 300])
+def test_rows_wanted_are_those_of_the_whole_image(options, rows):
+    noise = np.random.default_rng(0).integers(0, 256, size=(300, 120, 3), dtype=np.uint8)
+    data = encoded(noise, "JPEG", quality=90, **options)
+    some = decode(data, 3, rows=rows)
+    np.testing.assert_array_equal(some[:rows], decode(data, 3)[:rows])
+    assert len(some) == (
+        300 if options.get("progressive") or rows == 300 else -(-rows // 16) * 16 + 16
+    )
+
+
+def test_image_that_is_decoded_small_keeps_all_its_rows():
+    data = jpeg(np.zeros((400, 720, 3), np.uint8))
+    assert decode(data, 3, (100, 100), rows=30).shape == (100, 180, 3)
+
+
+def test_truncated_file_is_corrupt_even_where_few_rows_are_wanted():
+    with pytest.raises(CorruptImage):
+        decode(jpeg(np.zeros((400, 720, 3), np.uint8))[:-40], 3, rows=10)
