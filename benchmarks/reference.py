@@ -112,7 +112,7 @@ def _random_points(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
 
 
 def _relaxed_points(problem: Problem, lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
-    """The lattice around the relaxed optimum, depths within a block or two, widths within a fifth."""
+    """The lattice around the relaxed optimum, depths to a block or two, widths to a fifth."""
     at = nearest(lattice, solve_relaxed(problem).point)
     stages = problem.num_stages
     u = at * np.exp(rng.normal(scale=0.2, size=(CHAINS, len(at))))
