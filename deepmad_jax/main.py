@@ -206,6 +206,8 @@ def sweep(config: Config, workdir: Path) -> None:
 
     problems = problems_of(config.design, config.sweep)
     print(f"Designing for {len(problems):,} budgets ...", flush=True)
+    if not (workdir / "config.json").exists():  # a run's own config says what it may go on with
+        _write_config(config, workdir)
     rows = run_sweep(problems, workdir / "sweep.jsonl", config.sweep.workers)
     written = write_tables(rows, workdir) + draw_sweep(rows, workdir)
     feasible = sum(row["feasible"] for row in rows)
@@ -327,6 +329,10 @@ def _settle(config: Config, workdir: Path, architecture: Architecture) -> None:
     """Writes down what the workdir's run is: its architecture and its config."""
     _refuse_to_orphan_checkpoints(workdir, architecture)
     _write(workdir / "architecture.json", architecture.to_json())
+    _write_config(config, workdir)
+
+
+def _write_config(config: Config, workdir: Path) -> None:
     _write(workdir / "config.json", json.dumps(_finite(config_module.to_dict(config)), indent=1))
 
 

@@ -10,6 +10,11 @@ _HOME = {
     "Problem": "problem",
     "Design": "rounding",
     "design_network": "solve",
+    "solve_relaxed": "solve",
+    "elasticities": "sensitivity",
+    "sample_architectures": "sample",
+    "MlpProblem": "mlp_program",
+    "design_mlp": "mlp",
 }
 __all__ = list(_HOME)
 
