@@ -68,7 +68,7 @@ def test_training_learns_and_leaves_the_files_of_a_run(trained):
     fields = {"split", "step", "epoch", "loss", "top1", "learning_rate", "images_per_second"}
     assert all(line.keys() >= fields for line in lines if line["split"] == "train")
     assert [line["step"] for line in lines if line["split"] == "eval"] == [25, 50]
-    assert lines[-1]["top1"] > 0.9  # chance is 0.17
+    assert lines[-1]["top1"] > 0.7  # chance is 0.17
     assert (trained.workdir / "checkpoints" / "50").is_dir()
     assert list((trained.workdir / "tensorboard").iterdir())
 

@@ -22,7 +22,8 @@ from deepmad_jax.train import (
     make_optimizer,
     make_schedule,
     make_train_step,
-    replicate,
+    place,
+    state_sharding,
     to_device,
 )
 
@@ -76,7 +77,7 @@ class CountedLoss:
     def __init__(self, graphdef):
         self.graphdef, self.traces = graphdef, 0
 
-    def __call__(self, params, batch_stats, batch):
+    def __call__(self, params, batch_stats, batch, key):
         self.traces += 1
         net = nnx.merge(self.graphdef, nnx.State(params), nnx.State(batch_stats))
         logits = net(batch["image"], train=True)
@@ -92,7 +93,7 @@ def sums_fn(params, batch_stats, batch):
 
 def make(config=CONFIG, mesh=None):
     """The parts of a run by name, and ``state()``, which makes a new initial state."""
-    mesh = mesh or make_mesh()
+    mesh = mesh or make_mesh(fsdp=config.fsdp)
     graphdef, params, batch_stats = variables()
     plan = Plan.of(config, IMAGES)
     schedule = make_schedule(config, plan)
@@ -100,8 +101,10 @@ def make(config=CONFIG, mesh=None):
     loss_fn = CountedLoss(graphdef)
     averages = config.ema_decay is not None
 
+    initial = create_state(params, batch_stats, optimizer, ema=averages)
+
     def state():
-        return replicate(mesh, create_state(params, batch_stats, optimizer, ema=averages))
+        return place(mesh, initial)
 
     return SimpleNamespace(
         config=config,
@@ -111,7 +114,17 @@ def make(config=CONFIG, mesh=None):
         loss_fn=loss_fn,
         params=params,
         state=state,
-        train_step=make_train_step(loss_fn, optimizer, schedule, mesh, ema_decay=config.ema_decay),
+        train_step=make_train_step(
+            loss_fn,
+            optimizer,
+            schedule,
+            mesh,
+            ema_decay=config.ema_decay,
+            accumulate=config.accumulate_steps,
+            batch_norm_groups=config.batch_norm_groups,
+            seed=config.seed,
+            state_sharding=state_sharding(mesh, initial),
+        ),
         eval_step=make_eval_step(sums_fn, mesh),
     )
 

@@ -25,15 +25,17 @@ def split_network(net: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
 def make_loss_fn(graphdef: nnx.GraphDef, dataset: Dataset, smoothing: float) -> LossFn:
     """The mean smoothed cross-entropy of a batch, with ``top1`` (a share) as a metric.
 
+    Its key is for the network's dropout and stochastic depth.
+
     Args:
-        graphdef: of a network whose call takes normalised images and ``train``.
+        graphdef: of a network whose call takes normalised images, ``train`` and ``key``.
         dataset: for its normalisation.
         smoothing: of the labels.
     """
 
-    def loss_fn(params: Any, batch_stats: Any, batch: Batch) -> Any:
+    def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> Any:
         net = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
-        logits = net(normalise(batch["image"], dataset.mean, dataset.std), train=True)
+        logits = net(normalise(batch["image"], dataset.mean, dataset.std), train=True, key=key)
         moved_stats = nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
         top1 = in_top(logits, batch["label"], 1).mean()
         return cross_entropy(logits, batch["label"], smoothing).mean(), (
