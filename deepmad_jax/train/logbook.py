@@ -178,6 +178,12 @@ def record(workdir: str | Path, line: Mapping[str, Any]) -> None:
         file.write(("" if text.endswith("\n") or not text else "\n") + _to_json(line))
 
 
+def last_line(workdir: str | Path, split: str) -> dict[str, Any] | None:
+    """The last line of a split in ``metrics.jsonl``, or None where there is none."""
+    lines = [line for line in _read(Path(workdir) / FILE_NAME) if line["split"] == split]
+    return lines[-1] if lines else None
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     lines = []
     for text in path.read_text().splitlines() if path.exists() else []:

@@ -1,8 +1,11 @@
 """A network of one conv, two kinds of images, and everything to train one on the other.
 
-Also a script: ``python tiny.py FILE`` trains three steps on all devices and saves the parameters.
+Also a script: ``python tiny.py FILE [FIELD=VALUE ...]`` trains three steps on all devices, with these
+fields of the config, and saves the parameters. It splits even the smallest arrays over "fsdp".
 """
 
+import ast
+import dataclasses
 import sys
 from types import SimpleNamespace
 
@@ -13,6 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+import deepmad_jax.train.mesh as mesh_module
 from deepmad_jax.config import TrainConfig
 from deepmad_jax.train import (
     Plan,
@@ -43,18 +47,19 @@ IMAGES = 80
 
 
 class Net(nnx.Module):
-    def __init__(self, rngs):
-        self.conv = nnx.Conv(1, 4, (3, 3), use_bias=False, rngs=rngs)
-        self.norm = nnx.BatchNorm(4, rngs=rngs)
-        self.head = nnx.Linear(4, 2, rngs=rngs)
+    def __init__(self, rngs, dtype=jnp.float32):
+        types = {"dtype": dtype, "param_dtype": dtype, "rngs": rngs}
+        self.conv = nnx.Conv(1, 4, (3, 3), use_bias=False, **types)
+        self.norm = nnx.BatchNorm(4, **types)
+        self.head = nnx.Linear(4, 2, **types)
 
     def __call__(self, x, train):
         x = nnx.relu(self.norm(self.conv(x), use_running_average=not train))
         return self.head(x.mean((1, 2)))
 
 
-def variables():
-    graphdef, params, batch_stats = nnx.split(Net(nnx.Rngs(0)), nnx.Param, nnx.BatchStat)
+def variables(dtype=jnp.float32):
+    graphdef, params, batch_stats = nnx.split(Net(nnx.Rngs(0), dtype), nnx.Param, nnx.BatchStat)
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
 
 
@@ -66,9 +71,19 @@ def element(index):
     return {"image": image[..., None].astype(np.float32), "label": np.int32(index % 2)}
 
 
-def batches(batch_size=16):
+def batches(batch_size=16, index=0, count=1):
+    """Endless batches: the part of process ``index`` of ``count``."""
     stream = grain.MapDataset.range(IMAGES).seed(0).shuffle().map(element).repeat()
-    return iter(stream.batch(batch_size, drop_remainder=True).to_iter_dataset())
+    mine = stream[index::count].batch(batch_size // count, drop_remainder=True)
+    return iter(mine.to_iter_dataset())
+
+
+def evaluation_batches(batch_size, index=0, count=1):
+    """37 images once, in batches filled up with images of mask 0; the part of one process."""
+    places = np.arange(-(-37 // batch_size) * batch_size)[index::count]
+    for some in places.reshape(-1, batch_size // count):
+        elements = [element(10_000 + place) | {"mask": np.float32(place < 37)} for place in some]
+        yield {name: np.stack([e[name] for e in elements]) for name in elements[0]}
 
 
 class CountedLoss:
@@ -88,13 +103,14 @@ class CountedLoss:
 def sums_fn(params, batch_stats, batch):
     net = nnx.merge(variables()[0], nnx.State(params), nnx.State(batch_stats))
     right = net(batch["image"], train=False).argmax(-1) == batch["label"]
-    return {"right": right.sum(dtype=jnp.float32), "images": jnp.float32(len(right))}
+    mask = batch.get("mask", jnp.ones(len(right)))
+    return {"right": (right * mask).sum(), "images": mask.sum()}
 
 
-def make(config=CONFIG, mesh=None):
+def make(config=CONFIG, mesh=None, dtype=jnp.float32):
     """The parts of a run by name, and ``state()``, which makes a new initial state."""
     mesh = mesh or make_mesh(fsdp=config.fsdp)
-    graphdef, params, batch_stats = variables()
+    graphdef, params, batch_stats = variables(dtype)
     plan = Plan.of(config, IMAGES)
     schedule = make_schedule(config, plan)
     optimizer = make_optimizer(config, schedule)
@@ -135,14 +151,24 @@ def leaves(tree):
     return {jax.tree_util.keystr(path): np.array(value) for path, value in flat}
 
 
-def three_steps():
-    """Params and BatchNorm statistics after three steps on all devices."""
-    parts, stream = make(), batches()
+def three_steps(config=CONFIG, shards=None):
+    """Arrays of the state after three steps on all devices.
+
+    Of every array that is split, the number of its parts is added to ``shards``.
+    """
+    parts, stream = make(config), batches()
     state = parts.state()
     for _ in range(3):
         state, _ = parts.train_step(state, to_device(parts.mesh, next(stream)))
-    return leaves((state.params, state.batch_stats))
+    for leaf in jax.tree.leaves(state):
+        if shards is not None and not leaf.sharding.is_fully_replicated:
+            shards.append(leaf.size // leaf.addressable_shards[0].data.size)
+    return leaves((state.params, state.batch_stats, state.ema))
 
 
 if __name__ == "__main__":
-    np.savez(sys.argv[1], devices=jax.device_count(), **three_steps())
+    mesh_module.MIN_SPLIT_SIZE = 1
+    fields = {k: ast.literal_eval(v) for k, v in (text.split("=") for text in sys.argv[2:])}
+    shards = []
+    arrays = three_steps(dataclasses.replace(CONFIG, **fields), shards)
+    np.savez(sys.argv[1], devices=jax.device_count(), shards=shards, **arrays)
