@@ -2,7 +2,7 @@
 
     python launch/local_processes.py 2 --config configs/digits.py --workdir runs/two
 
-What follows the number goes to every process. For trying out what several hosts will do, on the CPU;
+What follows the number goes to every process. For trying out on the CPU what several hosts will do:
 one process uses all GPUs or TPU cores of a machine anyway, so on one host this gains nothing.
 
 Ends with the status of the first process that failed; the others are given time to notice, then

@@ -6,6 +6,7 @@ is made from the seed and the step alone, so a resumed run draws the same number
 donated: what was passed in must not be used again.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -108,6 +109,7 @@ def _traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function``, failing where JAX traces it for other types: a batch changed its form."""
     first: list[Any] = []
 
+    @functools.wraps(function)  # its name is what profiles show
     def checked(*args: Any) -> Any:
         types = jax.tree.map(lambda x: x.aval, args)
         first.append(types)

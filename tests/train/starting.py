@@ -44,13 +44,14 @@ def finish(process):
     return said
 
 
-def wait_for(condition):
-    """Until ``condition()`` holds; returns its value."""
+def wait_for(condition, *processes):
+    """Until ``condition()`` holds; fails where one of the processes ends before."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (value := condition()):
+    while not condition():
+        ended = [p for p in processes if p.poll() is not None]
+        assert not ended, [(p.returncode, p.communicate()[0]) for p in ended]
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.005)
-    return value
 
 
 def lines_of(workdir):

@@ -6,7 +6,16 @@ import time
 
 import numpy as np
 import pytest
-from starting import PATIENCE_SECONDS, arrays_of, end_all, finish, lines_of, start, steps_saved, wait_for
+from starting import (
+    PATIENCE_SECONDS,
+    arrays_of,
+    end_all,
+    finish,
+    lines_of,
+    start,
+    steps_saved,
+    wait_for,
+)
 
 from launch.local_processes import free_port
 
@@ -56,7 +65,7 @@ def test_processes_end_with_the_parameters_of_one(alone, count):
 def test_loss_of_one_process_stops_the_others_and_a_restart_resumes(alone, victim):
     workdir = alone.parent / f"lost{victim}"
     both = start_together(workdir, 2, "slow=0.3")
-    wait_for(lambda: (workdir / "checkpoints" / "5").exists())
+    wait_for(lambda: (workdir / "checkpoints" / "5").exists(), *both)
     both[victim].kill()
     began = time.monotonic()
     said, _ = both[1 - victim].communicate(timeout=PATIENCE_SECONDS)
@@ -74,7 +83,7 @@ def test_loss_of_one_process_stops_the_others_and_a_restart_resumes(alone, victi
 def test_sigterm_to_one_process_saves_and_ends_all(alone):
     workdir = alone.parent / "terminated"
     both = start_together(workdir, 2, "slow=0.3")
-    wait_for(lambda: any(line["step"] == 6 for line in lines_of(workdir)))
+    wait_for(lambda: any(line["step"] == 6 for line in lines_of(workdir)), *both)
     both[1].send_signal(signal.SIGTERM)
     said = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in both]
     assert [process.returncode for process in both] == [143, 143], said

@@ -61,13 +61,12 @@ def test_accumulated_batch_norm_moves_once_a_piece_by_its_own_statistics():
     graphdef, params, batch_stats = tiny.variables()
     loss_fn, mesh = tiny.CountedLoss(graphdef), make_mesh()
     batch, key = next(tiny.batches()), jax.random.key(0)
-    gradient_fn = make_gradient_fn(loss_fn, mesh, accumulate=2)
+    gradient_fn = jax.jit(make_gradient_fn(loss_fn, mesh, accumulate=2))
+    plain = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     (_, (stats, _)), grads = gradient_fn(params, batch_stats, to_device(mesh, batch), key)
     expected, expected_grads = batch_stats, []
     for piece in pieces_of(batch, 2):
-        (_, (expected, _)), some = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, expected, piece, key
-        )
+        (_, (expected, _)), some = plain(params, expected, piece, key)
         expected_grads.append(some)
     for name, value in tiny.leaves(expected).items():
         np.testing.assert_allclose(tiny.leaves(stats)[name], value, rtol=1e-5, atol=1e-7)
@@ -80,12 +79,11 @@ def test_grouped_batch_norm_is_that_of_devices_on_their_own():
     graphdef, params, batch_stats = tiny.variables()
     loss_fn, mesh = tiny.CountedLoss(graphdef), make_mesh()
     batch, key = next(tiny.batches()), jax.random.key(0)
-    gradient_fn = make_gradient_fn(loss_fn, mesh, groups=4)
+    gradient_fn = jax.jit(make_gradient_fn(loss_fn, mesh, groups=4))
+    plain = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     (loss, (stats, _)), grads = gradient_fn(params, batch_stats, to_device(mesh, batch), key)
     each = [
-        jax.value_and_grad(loss_fn, has_aux=True)(
-            params, batch_stats, {n: v[4 * k : 4 * k + 4] for n, v in batch.items()}, key
-        )
+        plain(params, batch_stats, {n: v[4 * k : 4 * k + 4] for n, v in batch.items()}, key)
         for k in range(4)
     ]
     (one_loss, (one_stats, _)), one_grads = jax.tree.map(lambda *x: sum(x) / 4, *each)
@@ -93,8 +91,8 @@ def test_grouped_batch_norm_is_that_of_devices_on_their_own():
     ours, others = tiny.leaves((stats, grads)), tiny.leaves((one_stats, one_grads))
     for name, value in others.items():
         np.testing.assert_allclose(ours[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
-    whole = make_gradient_fn(loss_fn, mesh)(params, batch_stats, to_device(mesh, batch), key)
-    assert abs(float(whole[0][0]) - float(loss)) > 1e-3
+    (whole_loss, _), _ = plain(params, batch_stats, batch, key)
+    assert abs(float(whole_loss) - float(loss)) > 1e-3
 
 
 def test_clipping_scales_the_gradients_of_a_step_to_the_norm():
@@ -127,8 +125,9 @@ def test_state_split_over_eight_devices_trains_as_on_one(tmp_path):
     subprocess.run(command, env=environment, check=True, timeout=240)
     eight = dict(np.load(file))
     assert eight.pop("devices") == 8
-    # Conv kernel, norm and head kernel, their momenta and averages; not the head's bias of two.
-    assert eight.pop("shards").tolist() == [4] * 14
+    # Four arrays of parameters, their momenta and averages, two of statistics and theirs; all but
+    # the head's bias, of two numbers, and the step.
+    assert eight.pop("shards").tolist() == [4] * 16
     one = tiny.three_steps(dataclasses.replace(tiny.CONFIG, ema_decay=0.9))
     assert one.keys() == eight.keys()
     for name, value in one.items():

@@ -1,7 +1,7 @@
 """A network of one conv, two kinds of images, and everything to train one on the other.
 
-Also a script: ``python tiny.py FILE [FIELD=VALUE ...]`` trains three steps on all devices, with these
-fields of the config, and saves the parameters. It splits even the smallest arrays over "fsdp".
+Also a script: ``python tiny.py FILE [FIELD=VALUE ...]`` trains three steps on all devices, with
+these fields of the config, and saves the parameters. It splits even small arrays over "fsdp".
 """
 
 import ast
@@ -110,7 +110,9 @@ def sums_fn(params, batch_stats, batch):
 def make(config=CONFIG, mesh=None, dtype=jnp.float32):
     """The parts of a run by name, and ``state()``, which makes a new initial state."""
     mesh = mesh or make_mesh(fsdp=config.fsdp)
-    graphdef, params, batch_stats = variables(dtype)
+    graphdef, *arrays = variables(dtype)
+    # Flax keeps the statistics in float32 whatever it is told.
+    params, batch_stats = jax.tree.map(lambda x: x.astype(dtype), arrays)
     plan = Plan.of(config, IMAGES)
     schedule = make_schedule(config, plan)
     optimizer = make_optimizer(config, schedule)
