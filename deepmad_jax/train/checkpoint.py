@@ -72,8 +72,8 @@ class Checkpoints:
         self._saving: int | None = None
         self.directory = Path(directory).resolve()
         options = ocp.CheckpointManagerOptions(
+            # Not Orbax's own read_only: it warns each time.
             create=not read_only,
-            read_only=read_only,
             # What a killed run was writing.
             cleanup_tmp_directories=not read_only,
             preservation_policy=self._policy,

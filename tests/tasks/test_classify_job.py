@@ -142,6 +142,48 @@ def test_checkpoint_of_another_architecture_is_refused(trained):
         evaluate(CONFIG, wider, trained.workdir)
 
 
+def test_checkpoint_of_an_architecture_of_equal_shapes_is_refused(trained):
+    strided = dataclasses.replace(ARCH, stages=(dataclasses.replace(ARCH.stages[0], stride=1),))
+    with pytest.raises(UserError, match=r"stages\.0\.stride=2, not 1, so it is of another arch"):
+        evaluate(CONFIG, strided, trained.workdir)
+
+
+def test_evaluation_asks_nothing_of_the_training_batch_and_schedule(trained):
+    config = with_train(batch_size=31, warmup_epochs=1000.0)
+    assert evaluate(config, ARCH, trained.workdir)["images"] == 20
+
+
+def test_evaluation_lines_name_their_data(trained):
+    lines = [line for line in lines_of(trained.workdir) if line["split"] == "eval"]
+    assert {line["dataset"] for line in lines} == {"fake"}
+
+
+@pytest.mark.slow
+def test_every_option_of_the_recipe_trains_and_resumes(tmp_path, monkeypatch):
+    config = with_train(
+        epochs=4,
+        accumulate_steps=2,
+        batch_norm_groups=2,
+        clip_norm=1.0,
+        remat=True,
+        drop_path=0.2,
+        dropout=0.2,
+        ema_decay=0.9,
+    )
+    whole = train(config, ARCH, tmp_path / "whole")
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job, "_accuracies", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, ARCH, tmp_path / "stopped")
+    resumed = train(config, ARCH, tmp_path / "stopped")
+    for ours, other in zip(jax.tree.leaves(resumed), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(ours, other)
+
+
 @pytest.mark.usefixtures("no_network")
 def test_evaluation_without_a_checkpoint_says_to_train_first(tmp_path):
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)

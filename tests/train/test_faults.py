@@ -12,6 +12,13 @@ import numpy as np
 import pytest
 from starting import arrays_of, end_all, finish, lines_of, start, steps_saved, wait_for
 
+RECIPE = ("dropout=0.1", "ema_decay=0.9")
+"""So that random numbers and averages must be resumed too."""
+
+
+def begin(workdir, *settings, **options):
+    return start(workdir, *RECIPE, *settings, **options)
+
 
 @pytest.fixture(autouse=True)
 def _nothing_left_running():
@@ -23,7 +30,7 @@ def _nothing_left_running():
 def whole(tmp_path_factory):
     """A run that nothing befell."""
     workdir = tmp_path_factory.mktemp("faults") / "whole"
-    finish(start(workdir))
+    finish(begin(workdir))
     return workdir
 
 
@@ -47,15 +54,15 @@ def test_killed_run_ends_with_the_same_bits_and_lines(whole):
     saving = workdir / "checkpoints"
 
     # Between two checkpoints, then while one is being written, then as the run starts.
-    process = start(workdir, "slow=0.5")
+    process = begin(workdir, "slow=0.5")
     kill_when(process, lambda: (saving / "5").exists() and lines_of(workdir)[-1]["step"] == 6)
     assert steps_saved(workdir) == [5]
-    process = start(workdir)
+    process = begin(workdir)
     kill_when(process, lambda: list(saving.glob("10.orbax*")))
-    process = start(workdir, "slow=0.5")
+    process = begin(workdir, "slow=0.5")
     kill_when(process, lambda: lines_of(workdir)[-1]["step"] == 12)
 
-    said = finish(start(workdir))
+    said = finish(begin(workdir))
     assert "the lines in between are dropped here and come again" in said
     assert_same_run(workdir, whole)
     assert not list(saving.glob("*tmp*"))
@@ -66,13 +73,13 @@ def test_run_killed_at_any_moment_ends_with_the_same_bits_and_lines(whole):
     workdir = whole.parent / "often"
     rng = np.random.default_rng(0)
     for _ in range(20):
-        process = start(workdir, "slow=0.2", output=subprocess.DEVNULL)
+        process = begin(workdir, "slow=0.2", output=subprocess.DEVNULL)
         try:
             process.wait(rng.uniform(1, 12))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    finish(start(workdir))
+    finish(begin(workdir))
     assert_same_run(workdir, whole)
 
 
@@ -89,7 +96,7 @@ def test_broken_latest_checkpoint_gives_way_to_the_one_before(whole, damage, cap
             os.truncate(file, file.stat().st_size // 2)
     else:
         shutil.rmtree(latest if damage == "deleted" else latest / "state")
-    assert workers.main(workdir) == 0
+    assert workers.main(workdir, *RECIPE) == 0
     said = capfd.readouterr().out
     if damage == "deleted":
         assert "metrics.jsonl went up to step 20, the checkpoint to 15" in said
@@ -109,14 +116,14 @@ def test_run_without_any_readable_checkpoint_does_not_start_over(whole, capfd):
     for step in steps_saved(workdir):
         shutil.rmtree(workdir / "checkpoints" / str(step) / "state")
     before = lines_of(workdir)
-    assert workers.main(workdir) == 2
+    assert workers.main(workdir, *RECIPE) == 2
     assert "None of the checkpoints in" in capfd.readouterr().err
     assert lines_of(workdir) == before
 
 
 def test_file_that_may_not_grow_stops_training_and_spares_the_last_checkpoint(whole):
     workdir = whole.parent / "limited"
-    process = start(workdir, "slow=0.1")
+    process = begin(workdir, "slow=0.1")
     wait_for(lambda: (workdir / "checkpoints" / "5").exists(), process)
     # From now on the kernel refuses what a full disk would refuse.
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (500, 500))
@@ -125,7 +132,7 @@ def test_file_that_may_not_grow_stops_training_and_spares_the_last_checkpoint(wh
     assert "File too large" in said
     assert "Make room on the disk" in said
     assert steps_saved(workdir)[0] == 5
-    finish(start(workdir))
+    finish(begin(workdir))
     assert_same_run(workdir, whole)
 
 
@@ -140,7 +147,7 @@ def test_full_disk_stops_training_and_spares_the_last_checkpoint(whole):
     if subprocess.run(mounting, capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        process = start(workdir, "slow=0.1")
+        process = begin(workdir, "slow=0.1")
         wait_for(lambda: (workdir / "checkpoints" / "5").exists(), process)
         with contextlib.suppress(OSError), open(disk / "filler", "wb", 0) as filler:
             while True:
@@ -151,7 +158,7 @@ def test_full_disk_stops_training_and_spares_the_last_checkpoint(whole):
         assert "Make room on the disk" in said
         assert steps_saved(workdir)[0] == 5
         (disk / "filler").unlink()
-        finish(start(workdir))
+        finish(begin(workdir))
         assert_same_run(workdir, whole)
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -87,15 +87,18 @@ def evaluation_batches(batch_size, index=0, count=1):
 
 
 class CountedLoss:
-    """The loss function, counting how often it is traced."""
+    """The loss function, counting how often it is traced; ``dropout`` zeroes pixels."""
 
-    def __init__(self, graphdef):
-        self.graphdef, self.traces = graphdef, 0
+    def __init__(self, graphdef, dropout=0.0):
+        self.graphdef, self.dropout, self.traces = graphdef, dropout, 0
 
     def __call__(self, params, batch_stats, batch, key):
         self.traces += 1
         net = nnx.merge(self.graphdef, nnx.State(params), nnx.State(batch_stats))
-        logits = net(batch["image"], train=True)
+        images = batch["image"]
+        if self.dropout:
+            images *= jax.random.bernoulli(key, 1 - self.dropout, images.shape)
+        logits = net(images, train=True)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
         return loss, (nnx.to_pure_dict(nnx.state(net, nnx.BatchStat)), {})
 
@@ -116,7 +119,7 @@ def make(config=CONFIG, mesh=None, dtype=jnp.float32):
     plan = Plan.of(config, IMAGES)
     schedule = make_schedule(config, plan)
     optimizer = make_optimizer(config, schedule)
-    loss_fn = CountedLoss(graphdef)
+    loss_fn = CountedLoss(graphdef, config.dropout)
     averages = config.ema_decay is not None
 
     initial = create_state(params, batch_stats, optimizer, ema=averages)
