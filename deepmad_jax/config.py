@@ -133,13 +133,26 @@ class TrainConfig:
         weight_decay: on kernels of conv and dense layers only.
         label_smoothing: share of the target spread evenly over the classes.
         batch_norm_momentum: share of the new batch in the running statistics.
+        batch_norm_groups: 1 takes BatchNorm's statistics over the whole batch of all devices; more
+            splits the batch for it (see `train.gradients`).
+        zero_init: start the last BatchNorm scale of every residual branch at 0.
+        drop_path: probability of the last block's branch to be skipped for an image (stochastic
+            depth), linear from 0 at the first block.
+        dropout: probability of each input of the classifier to be zeroed.
         ema_decay: of the averaged parameters used for evaluation; None keeps no average.
+        accumulate_steps: pieces of a batch worked on one after the other, to save memory.
+        clip_norm: greatest norm of a step's gradients; None does not clip.
+        remat: keep only the maps between stages for the backward pass and compute the others again.
+        fsdp: devices over which parameters and optimiser state are split; 1 keeps them whole on
+            each.
+        prefetch: batches that lie on the device before they are asked for.
         dtype: ``float32`` or ``bfloat16`` compute; params and statistics stay float32.
         scan: run the repeated blocks of a stage as one scanned block; None is the default of the
             device at hand (see `nets.stage`).
         log_every_steps, eval_every_epochs, checkpoint_every_epochs: rhythm.
-        keep_checkpoints: how many checkpoints stay.
-        seed: of initialisation, shuffling and augmentation.
+        keep_checkpoints: how many of the latest checkpoints stay; the best one stays besides.
+        wandb_project: also logs to this project of Weights & Biases, if that is installed.
+        seed: of initialisation, shuffling, augmentation and dropout.
     """
 
     epochs: float = 480.0
@@ -153,13 +166,23 @@ class TrainConfig:
     weight_decay: float = 5e-5
     label_smoothing: float = 0.1
     batch_norm_momentum: float = 0.01
+    batch_norm_groups: int = 1
+    zero_init: bool = True
+    drop_path: float = 0.0
+    dropout: float = 0.0
     ema_decay: float | None = None
+    accumulate_steps: int = 1
+    clip_norm: float | None = None
+    remat: bool = False
+    fsdp: int = 1
+    prefetch: int = 2
     dtype: str = "bfloat16"
     scan: bool | None = None
     log_every_steps: int = 50
     eval_every_epochs: float = 1.0
     checkpoint_every_epochs: float = 1.0
     keep_checkpoints: int = 3
+    wandb_project: str | None = None
     seed: int = 0
 
 
@@ -179,6 +202,7 @@ class Config:
         certify_seconds: how long the ``certify`` job tightens its bound.
         export: which of `EXPORTS` the ``export`` job writes.
         export_fold: fold BatchNorm into the convs where the format holds a computation.
+        profile: write a trace of a few training steps to ``profile/`` in the workdir.
     """
 
     name: str = "unnamed"
@@ -192,6 +216,7 @@ class Config:
     certify_seconds: float = 60.0
     export: tuple[str, ...] = ("safetensors", "tinynas")
     export_fold: bool = False
+    profile: bool = False
 
     def __post_init__(self) -> None:
         if not self.jobs:

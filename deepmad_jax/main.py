@@ -30,11 +30,13 @@ _HELP = f"""\
 Design a convolutional network to a budget and train it.
 
 usage: python -m deepmad_jax.main --config FILE[:VARIANT] [--workdir DIR] [--config.FIELD=VALUE ...]
+                                  [--distributed auto | HOST:PORT,COUNT,INDEX]
 
   --config FILE         a config file, such as configs/digits.py or configs/r18.py; some take a
                         variant, such as configs/r18.py:quick
   --workdir DIR         where the run reads and leaves its files (default: runs/NAME)
   --config.FIELD=VALUE  sets any field of the config; lists are comma-separated
+  --distributed SPEC    joins other processes that run the same command (docs/multi_host.md)
 
 jobs (--config.jobs=design,train,evaluate): {", ".join(JOBS)}
 
@@ -55,9 +57,13 @@ def main(argv: list[str] | None = None) -> int:
     if any(arg in ("--help", "-h", "-help", "--helpfull") for arg in argv[1:]):
         print(_HELP + _field_list())
         return 0
+    argv, processes = _take_flag(argv, "distributed")
     try:
         config, workdir = parse(argv)
-        run(config, workdir)
+        if processes:
+            _run_together(config, workdir, processes)
+        else:
+            run(config, workdir)
     except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 2
@@ -99,15 +105,34 @@ def parse(argv: list[str]) -> tuple[Config, Path]:
     return config, Path(given.workdir or f"runs/{config.name}")
 
 
-def run(config: Config, workdir: Path) -> None:
-    """Runs ``config.jobs`` in order; each leaves its files in ``workdir``."""
+def run(config: Config, workdir: Path, shared: Callable[..., None] | None = None) -> None:
+    """Runs ``config.jobs`` in order; each leaves its files in ``workdir``.
+
+    With ``shared``, which runs what it is given in the first of several processes, only `TOGETHER`
+    is run by all of them.
+    """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot use {workdir} as workdir: {error.strerror}.") from error
     _enable_compilation_cache()
     for job in config.jobs:
-        DISPATCH[job](config, workdir)
+        if shared is None or job in TOGETHER:
+            DISPATCH[job](config, workdir)
+        else:
+            shared(lambda job=job: DISPATCH[job](config, workdir))
+
+
+def _run_together(config: Config, workdir: Path, processes: str) -> None:
+    """`run`, in one of several processes."""
+    from deepmad_jax.processes import by_the_first, join, leave_if_one_is_lost
+
+    join(processes)
+    try:
+        run(config, workdir, by_the_first)
+    except Exception as error:
+        leave_if_one_is_lost(error)
+        raise
 
 
 def design(config: Config, workdir: Path) -> None:
@@ -118,6 +143,7 @@ def design(config: Config, workdir: Path) -> None:
     if config.architecture is not None:
         print(f"Nothing to design: the config names the architecture {config.architecture}.")
         return
+    _refuse_to_mix(config, workdir)
     print(f"Designing {config.name} ...", flush=True)
     result = design_network(config.design, config.name)
     numbers = result.to_dict()
@@ -135,22 +161,33 @@ def train(config: Config, workdir: Path) -> None:
 
     architecture = architecture_of(config, workdir)
     _refuse_to_mix(config, workdir)
-    _settle(config, workdir, architecture)
+    if _is_first():
+        _settle(config, workdir, architecture)
     classify.train(config, architecture, workdir)
-    report.write(workdir)
+    if _is_first():
+        report.write(workdir)
 
 
 def evaluate(config: Config, workdir: Path) -> None:
     """Evaluates the latest checkpoint on every image of the evaluation split."""
     from deepmad_jax import report
     from deepmad_jax.tasks import classify
+    from deepmad_jax.train.logbook import last_line
 
     architecture = architecture_of(config, workdir)
-    result = classify.evaluate(config, architecture, workdir)
+    # The train job of this command has just evaluated the same state on the same images.
+    just_trained = "train" in config.jobs[: config.jobs.index("evaluate")]
+    if just_trained and not _is_first():
+        return
+    result = last_line(workdir, "eval") if just_trained else None
+    if result is None:
+        result = classify.evaluate(config, architecture, workdir)
+    if not _is_first():
+        return
     report.write(workdir)
     print(
         f"top-1 {result['top1']:.2%}, top-5 {result['top5']:.2%} on {result['images']:,} images "
-        f"after {result['step']:,} steps. Report: {workdir / 'report.html'}"
+        f"of {result['dataset']} after {result['step']:,} steps. Report: {workdir / 'report.html'}"
     )
 
 
@@ -243,6 +280,10 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
 }
 
 
+TOGETHER = ("train", "evaluate")
+"""Jobs that several processes share; the others are the first one's."""
+
+
 def architecture_of(config: Config, workdir: Path) -> Architecture:
     """The architecture that train, evaluate and describe work on.
 
@@ -293,14 +334,16 @@ def _refuse_to_orphan_checkpoints(workdir: Path, architecture: Architecture) -> 
 
 
 def _refuse_to_mix(config: Config, workdir: Path) -> None:
-    """Training goes on only with the recipe and the data that the checkpoints were made with."""
+    """A run goes on only with the design, recipe and data that its checkpoints were made with."""
     path, checkpoints = workdir / "config.json", workdir / "checkpoints"
     if not (path.exists() and checkpoints.exists() and any(checkpoints.iterdir())):
         return
-    old = _read_json(path)
-    # Through JSON, so that both sides hold lists and nulls alike.
-    new = json.loads(json.dumps(_finite(config_module.to_dict(config))))
-    parts = ({k: c.get(k, {}) for k in ("data", "train")} for c in (old, new))
+    old, new, default = _read_json(path), _json_values(config), _json_values(Config())
+    # A named architecture is what counts then, whatever the design's budgets say.
+    names = ("data", "train") if config.architecture else ("design", "data", "train")
+    # An older version may have written the config without fields that there are now.
+    was = {name: {**default[name], **old.get(name, {})} for name in names}
+    parts = (was, {name: new[name] for name in names})
     differing = [
         line
         for line in config_module.differing_fields(*parts)
@@ -321,8 +364,24 @@ _MAY_CHANGE = (
     "train.log_every_steps",
     "train.eval_every_epochs",
     "train.keep_checkpoints",
+    "train.remat",
+    "train.fsdp",
+    "train.prefetch",
+    "train.wandb_project",
 )
-"""Fields that change nothing in what a run computes."""
+"""Fields that change nothing in what a run computes, but for rounding."""
+
+
+def _json_values(config: Config) -> Any:
+    """The config as reading ``config.json`` gives it: lists and nulls."""
+    return json.loads(json.dumps(_finite(config_module.to_dict(config))))
+
+
+def _is_first() -> bool:
+    """Whether this process writes the workdir's files: one of several does."""
+    import jax
+
+    return jax.process_index() == 0
 
 
 def _settle(config: Config, workdir: Path, architecture: Architecture) -> None:
@@ -370,6 +429,16 @@ def _load(config: str) -> ml_collections.ConfigDict:
         raise InvalidConfig(f"In {file}: {str(error).splitlines()[-1]}") from error
     except (SyntaxError, TypeError, ValueError, LookupError) as error:
         raise InvalidConfig(f"In {file}: {type(error).__name__}: {error}") from error
+
+
+def _take_flag(argv: list[str], name: str) -> tuple[list[str], str | None]:
+    """``argv`` without ``--NAME=VALUE`` or ``--NAME VALUE``, and the value."""
+    for i, item in enumerate(argv):
+        if item.startswith(f"--{name}="):
+            return argv[:i] + argv[i + 1 :], item.partition("=")[2]
+        if item == f"--{name}" and i + 1 < len(argv):
+            return argv[:i] + argv[i + 2 :], argv[i + 1]
+    return argv, None
 
 
 def _split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:

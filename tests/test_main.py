@@ -228,7 +228,7 @@ def test_a_new_design_does_not_orphan_checkpoints(tmp_path, refused):
     (tmp_path / "checkpoints" / "10").mkdir(parents=True)
     before = (tmp_path / "architecture.json").read_text()
     said = refused("--config.jobs=design", "--config.design.params=2e4", *workdir)
-    assert "checkpoints of another architecture" in said
+    assert "design.params: 50000.0 -> 20000.0" in said
     assert (tmp_path / "architecture.json").read_text() == before
 
 
@@ -255,6 +255,31 @@ def test_training_refuses_to_go_on_with_another_recipe(tmp_path, refused):
     assert "data.source: 'digits' -> 'fake'" in said
 
 
+def test_default_jobs_refuse_to_go_on_with_another_recipe(tmp_path, refused):
+    workdir = ["--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design", *workdir)) == 0
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    # The design job comes first; it must not write the new config down as if it were the old one.
+    assert "train.seed: 0 -> 1" in refused("--config.train.seed=1", *workdir)
+    assert "train.seed: 0 -> 1" in refused("--config.train.seed=1", *workdir)
+
+
+def test_config_of_an_older_version_without_new_fields_still_goes_on(tmp_path):
+    workdir = ["--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design", *workdir)) == 0
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["train"]["clip_norm"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main(command("--config.jobs=design", *workdir)) == 0
+
+
+@pytest.mark.parametrize("spec", ["here", "localhost:1,2", "localhost:1,2,2"])
+def test_a_wrong_way_to_join_other_processes_is_refused(tmp_path, refused, spec):
+    said = refused(f"--distributed={spec}", "--workdir", str(tmp_path))
+    assert "HOST:PORT,COUNT,INDEX" in said or "must be below 2" in said
+
+
 def test_an_architecture_from_elsewhere_becomes_the_workdirs(tmp_path):
     assert main(command("--config.jobs=design", "--workdir", str(tmp_path / "a"))) == 0
     file = tmp_path / "a" / "architecture.json"
@@ -273,6 +298,8 @@ def test_an_architecture_from_elsewhere_becomes_the_workdirs(tmp_path):
     assert main(command(*arguments)) == 0
     assert (tmp_path / "b" / "architecture.json").read_text() == file.read_text()
     assert (tmp_path / "b" / "report.html").exists()
+    metrics = (tmp_path / "b" / "metrics.jsonl").read_text()
+    assert metrics.count('"eval"') == 1  # the evaluate job repeats nothing
     # The export job wrote the averages, which differ from the parameters after a step.
     with Checkpoints(tmp_path / "b" / "checkpoints") as checkpoints:
         averages = checkpoints.restore_variables()

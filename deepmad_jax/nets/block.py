@@ -92,8 +92,13 @@ class Block(nnx.Module):
             }
         )
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """The output of the last layer; with ``train`` the running statistics move."""
+    def __call__(
+        self, x: jax.Array, train: bool = False, keep: jax.Array | None = None
+    ) -> jax.Array:
+        """The output of the last layer; with ``train`` the running statistics move.
+
+        ``keep``, shape (batch, 1, 1, 1), multiplies what is added to a shortcut: stochastic depth.
+        """
         branches = {"main": x, "shortcut": x}
         for name, layer in self.plan:
             value = branches.get(layer.branch)
@@ -120,6 +125,7 @@ class Block(nnx.Module):
             elif layer.kind == "scale":
                 branches["main"] *= value
             elif layer.kind == "add":
+                value = value if keep is None else value * keep
                 value += branches["shortcut"]
             elif layer.kind == "dense":
                 value = self.layers[name](value.reshape(value.shape[0], -1))

@@ -1,6 +1,8 @@
 """Initial kernels: He normal by fan-out for convs, normal(0.01) for the classifier, in one draw.
 
-BatchNorm starts at scale 1 and bias 0, the classifier's bias at 0: the layers' own defaults.
+BatchNorm starts at scale 1 and bias 0, the classifier's bias at 0: the layers' own defaults. But
+the last BatchNorm before an addition may start at scale 0 (`silence_branches`), so that every
+residual block first hands on its shortcut.
 
 Source: He et al. 2015 (arXiv 1502.01852), Eq. 14, as torchvision's ResNets and MobileNets start;
 the paper names no initialisation. TinyNAS draws by fan-in instead, and needs no better: it scores
@@ -36,6 +38,23 @@ def draw_kernels(blocks: Iterable[Block], key: jax.Array) -> None:
     for kernel, std in kernels:
         kernel[...] = std * noise[start : start + kernel.size].reshape(kernel.shape)
         start += kernel.size
+
+
+def silence_branches(blocks: Iterable[Block]) -> None:
+    """Sets to 0 the scale of the last BatchNorm before each addition, in place.
+
+    A block without a shortcut keeps its scales: it would hand on nothing. One without BatchNorm has
+    a layer scale, which starts small enough.
+
+    Source: Goyal et al. 2017 (arXiv 1706.02677), section 5.1; torchvision's ``zero_init_residual``.
+    """
+    for block in blocks:
+        last = None
+        for name, layer in block.plan:
+            if layer.kind == "norm" and layer.branch == "main":
+                last = name
+            elif layer.kind == "add" and last is not None:
+                block.layers[last].scale[...] = jnp.zeros_like(block.layers[last].scale[...])
 
 
 def kernel_std(layer: Layer) -> float:

@@ -25,13 +25,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from deepmad_jax.arch import Architecture, layer_table
 from deepmad_jax.errors import UserError
 from deepmad_jax.nets import adapt
 from deepmad_jax.nets.block import Block
-from deepmad_jax.nets.init import draw_kernels
+from deepmad_jax.nets.init import draw_kernels, silence_branches
 from deepmad_jax.nets.stage import SCAN_BY_BACKEND, Stage
 
 
@@ -61,6 +62,12 @@ class Network(nnx.Module):
         batch_norm_momentum: share of the new batch in the running statistics, in (0, 1].
         scan: run the repeated blocks of a stage by `jax.lax.scan`, compiled once, rather than one
             by one. None: by backend. Results and state are the same.
+        remat: for the backward pass keep only the maps between stages, and compute the others
+            again. Results and state are the same.
+        zero_init: start every residual branch at nothing (see `init.py`).
+        drop_path: probability that the last block's branch is skipped for an image, in [0, 1);
+            linear in the block's place from 0 at the first (arXiv 1603.09382).
+        dropout: probability that an input of the classifier is zeroed, in [0, 1).
     Raises:
         UserError: a momentum out of range; when called, images of another shape.
 
@@ -79,6 +86,10 @@ class Network(nnx.Module):
         dtype: Any = jnp.float32,
         batch_norm_momentum: float = 0.1,
         scan: bool | None = None,
+        remat: bool = False,
+        zero_init: bool = True,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
     ):
         if not 0.0 < batch_norm_momentum <= 1.0:
             raise UserError(
@@ -89,21 +100,32 @@ class Network(nnx.Module):
             scan = SCAN_BY_BACKEND.get(jax.default_backend(), True)
         self.arch = arch
         self.dtype = jnp.dtype(dtype)
+        self.remat, self.drop_path, self.dropout = remat, drop_path, dropout
         self.feature_info, self._stage_levels = _levels(arch)
 
         self.stem, self.stages, self.final, self.head = _build(
-            arch, rngs.params(), self.dtype, batch_norm_momentum, scan
+            arch, rngs.params(), self.dtype, batch_norm_momentum, scan, zero_init
         )
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, train: bool = False, key: jax.Array | None = None
+    ) -> jax.Array:
         """Logits; with ``train`` by the batch's statistics, and the running ones move.
 
+        Stochastic depth and dropout draw from ``key``, which they need where ``train`` is set.
         Without a classifier, the averaged last map, float32 ``(batch, channels)``.
         """
-        out = self.head(self.features(x, train)[-1], train)
+        paths, units = (None, None) if key is None else jax.random.split(key)
+        x = self.features(x, train, paths)[-1]
+        if train and self.dropout:
+            # The mean over the pixels is linear: whole channels dropped before it are its entries.
+            x *= _keep(units, 1.0 - self.dropout, (len(x), 1, 1, x.shape[-1]), x.dtype)
+        out = self.head(x, train)
         return out.reshape(out.shape[0], -1)
 
-    def features(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, ...]:
+    def features(
+        self, x: jax.Array, train: bool = False, key: jax.Array | None = None
+    ) -> tuple[jax.Array, ...]:
         """The map at the end of each level, in the computation's dtype, finest first.
 
         A map has ``ceil(H / stride)`` by ``ceil(W / stride)`` pixels.
@@ -115,8 +137,10 @@ class Network(nnx.Module):
             )
         x = self.stem(x.astype(self.dtype), train)
         maps = {0: x}
-        for level, stage in zip(self._stage_levels, self.stages, strict=True):
-            x = maps[level] = stage(x, train)
+        run = nnx.remat(Stage.__call__, static_argnums=(2,)) if self.remat else Stage.__call__
+        keeps = self._keep_paths(key, len(x)) if train and self.drop_path else None
+        for i, (level, stage) in enumerate(zip(self._stage_levels, self.stages, strict=True)):
+            x = maps[level] = run(stage, x, train, None if keeps is None else keeps[i])
         if self.final is not None:
             maps[level] = self.final(x, train)
         return tuple(maps.values())
@@ -151,6 +175,24 @@ class Network(nnx.Module):
             yield self.final
         yield self.head
 
+    def _keep_paths(self, key: jax.Array | None, batch: int) -> list[jax.Array]:
+        """Of each stage, the factors of its blocks' branches, shape (depth, batch, 1, 1, 1)."""
+        depths = [stage.depth for stage in self.arch.stages]
+        rates = np.linspace(0.0, self.drop_path, sum(depths), dtype=np.float32)
+        shares = jnp.asarray(1.0 - rates)[:, None, None, None, None]
+        factors = _keep(key, shares, (sum(depths), batch, 1, 1, 1), self.dtype)
+        return jnp.split(factors, np.cumsum(depths)[:-1].tolist())
+
+
+def _keep(key: jax.Array | None, share: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """``1 / share`` with probability ``share``, else 0: the mean is 1."""
+    if key is None:
+        raise UserError(
+            "A network with drop_path or dropout draws random numbers while it trains: call it "
+            "with key=jax.random.key(...)."
+        )
+    return (jax.random.bernoulli(key, share, shape) / share).astype(dtype)
+
 
 def _levels(arch: Architecture) -> tuple[tuple[Feature, ...], tuple[int, ...]]:
     """What each level ends in, and the place of every stage's level among them.
@@ -171,9 +213,14 @@ def _levels(arch: Architecture) -> tuple[tuple[Feature, ...], tuple[int, ...]]:
 
 
 # Compiled as one program: built eagerly, each shape of array would compile its own.
-@functools.partial(nnx.jit, static_argnums=(0, 2, 3, 4))
+@functools.partial(nnx.jit, static_argnums=(0, 2, 3, 4, 5))
 def _build(
-    arch: Architecture, key: jax.Array, dtype: jnp.dtype, batch_norm_momentum: float, scan: bool
+    arch: Architecture,
+    key: jax.Array,
+    dtype: jnp.dtype,
+    batch_norm_momentum: float,
+    scan: bool,
+    zero_init: bool,
 ) -> tuple[Block, nnx.List, Block | None, Block]:
     """Stem, stages, final conv and head, with their initial kernels drawn from ``key``."""
     sections: dict[str, list] = {}
@@ -207,5 +254,8 @@ def _build(
         final,
         head,
     ]
-    draw_kernels([block for block in blocks if block is not None], key)
+    blocks = [block for block in blocks if block is not None]
+    draw_kernels(blocks, key)
+    if zero_init:
+        silence_branches(blocks)
     return stem, stages, final, head

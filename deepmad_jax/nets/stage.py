@@ -50,16 +50,21 @@ class Stage(nnx.Module):
         self.first = Block(first, **settings)
         self.rest = _stack(Block(rest, **settings), repeats) if repeats else None
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """The output of the last block; with ``train`` the running statistics move."""
-        x = self.first(x, train)
+    def __call__(
+        self, x: jax.Array, train: bool = False, keep: jax.Array | None = None
+    ) -> jax.Array:
+        """The output of the last block; with ``train`` the running statistics move.
+
+        ``keep``, shape (depth, batch, 1, 1, 1), is handed to the blocks, one row each.
+        """
+        x = self.first(x, train, None if keep is None else keep[0])
         if self.rest is None:
             return x
         graphdef, params, stats = nnx.split(self.rest, nnx.Param, nnx.BatchStat)
 
         step = functools.partial(_one_block, graphdef=graphdef, train=train)
         run = jax.lax.scan if self.scan else _loop
-        x, stats = run(step, x, (params, stats))
+        x, stats = run(step, x, (params, stats, None if keep is None else keep[1:]))
         if train and not self.rest.frozen:
             nnx.update(self.rest, stats)
         return x
@@ -71,9 +76,13 @@ class Stage(nnx.Module):
 def _one_block(
     x: jax.Array, state: Any, *, graphdef: nnx.GraphDef, train: bool
 ) -> tuple[jax.Array, Any]:
-    """One repeated block: its output, and its running statistics after it."""
+    """One repeated block: its output, and its running statistics after it.
+
+    ``state`` is its params, its statistics and its ``keep``.
+    """
+    *state, keep = state
     block = nnx.merge(graphdef, *state)
-    x = block(x, train)
+    x = block(x, train, keep)
     return x, nnx.state(block, nnx.BatchStat)
 
 

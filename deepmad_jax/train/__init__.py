@@ -4,27 +4,31 @@ It knows batches (pytrees of arrays whose first axis is the image) and a loss fu
 batch, and what a network is, only `tasks` knows.
 """
 
-from deepmad_jax.train.checkpoint import Checkpoints
+from deepmad_jax.train.checkpoint import CheckpointFailed, Checkpoints, Restored
 from deepmad_jax.train.evaluation import sum_over_batches
 from deepmad_jax.train.logbook import Logbook, record
-from deepmad_jax.train.loop import Diverged, fit
+from deepmad_jax.train.loop import fit
 from deepmad_jax.train.mesh import (
     check_batch_size,
     make_mesh,
     padded_batch_size,
-    replicate,
+    place,
+    state_sharding,
     to_device,
 )
 from deepmad_jax.train.optim import make_optimizer, make_schedule
 from deepmad_jax.train.plan import Plan
 from deepmad_jax.train.state import TrainState, create_state, variables_for_evaluation
 from deepmad_jax.train.step import make_eval_step, make_train_step
+from deepmad_jax.train.window import Diverged
 
 __all__ = [
+    "CheckpointFailed",
     "Checkpoints",
     "Diverged",
     "Logbook",
     "Plan",
+    "Restored",
     "TrainState",
     "check_batch_size",
     "create_state",
@@ -35,8 +39,9 @@ __all__ = [
     "make_schedule",
     "make_train_step",
     "padded_batch_size",
+    "place",
     "record",
-    "replicate",
+    "state_sharding",
     "sum_over_batches",
     "to_device",
     "variables_for_evaluation",

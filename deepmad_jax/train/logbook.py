@@ -1,10 +1,11 @@
-"""What a run says: ``metrics.jsonl``, TensorBoard events, and a bar or plain lines on screen.
+"""What a run says: ``metrics.jsonl``, TensorBoard, Weights & Biases, and a bar or lines on screen.
 
 Only the first process writes. Every line is flushed as it is written, so that a run that is killed
 has its lines; a run that goes on from a checkpoint first drops the lines beyond it.
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -15,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 from tqdm import tqdm
+
+from deepmad_jax.errors import UserError
 
 FILE_NAME = "metrics.jsonl"
 
@@ -28,21 +33,42 @@ class Logbook:
         workdir: holds ``metrics.jsonl`` and ``tensorboard/``.
         resumed_step: the step the run goes on from; lines of later steps are dropped.
         total_steps: for the bar and the time left.
+        wandb_project: the project of Weights & Biases that gets the lines too; None: none does.
+        name: of the run there.
+
+    Raises:
+        UserError: Weights & Biases is asked for and not installed.
     """
 
-    def __init__(self, workdir: str | Path, *, resumed_step: int, total_steps: int):
+    def __init__(
+        self,
+        workdir: str | Path,
+        *,
+        resumed_step: int,
+        total_steps: int,
+        wandb_project: str | None = None,
+        name: str | None = None,
+    ):
         self._first_process = jax.process_index() == 0
         self._bar = None
         if not self._first_process:
             return
         path = Path(workdir) / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
-        _rewrite(path, [line for line in _read(path) if line["step"] <= resumed_step])
+        self._wandb = _open_wandb(wandb_project, name, path.parent)
+        lines = _read(path)
+        _rewrite(path, [line for line in lines if line["step"] <= resumed_step])
         self._file = path.open("a")
-        self._events = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resumed_step + 1)
+        self._events = _Events(path.parent / "tensorboard", resumed_step + 1)
         self._total, self._began, self._began_step = total_steps, time.monotonic(), resumed_step
         if sys.stderr.isatty():
             self._bar = tqdm(total=total_steps, initial=resumed_step, unit="step", leave=False)
+        ahead = max((line["step"] for line in lines), default=0)
+        if ahead > resumed_step:
+            self.say(
+                f"{FILE_NAME} went up to step {ahead}, the checkpoint to {resumed_step}: the lines "
+                "in between are dropped here and come again."
+            )
 
     def __enter__(self) -> "Logbook":
         return self
@@ -51,18 +77,35 @@ class Logbook:
         if self._first_process:
             if self._bar is not None:
                 self._bar.close()
-            self._events.close()
-            self._file.close()
+            # A disk that is full fails the last flush as well; the first error is the one to show.
+            with contextlib.suppress(OSError):
+                self._events.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
+            if self._wandb is not None:
+                self._wandb.finish()
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Writes one line; ``split`` and ``step`` name it, the other values are numbers."""
+        """Writes one line; ``split`` and ``step`` name it, the other values are numbers or words.
+
+        Raises:
+            UserError: the disk is full, or the like.
+        """
         if not self._first_process:
             return
-        self._file.write(_to_json(line))
-        self._file.flush()
-        for name, value in _numbers(line).items():
-            self._events.add_scalar(f"{line['split']}/{name}", value, line["step"])
-        self._events.flush()
+        named = {f"{line['split']}/{name}": value for name, value in _numbers(line).items()}
+        try:
+            self._file.write(_to_json(line))
+            self._file.flush()
+            self._events.write(named, line["step"])
+        except OSError as error:
+            raise UserError(
+                f"The log of step {line['step']} could not be written to {self._file.name} or "
+                f"beside it: {error}. Training stops here; the checkpoints are intact. Make room "
+                "on the disk, and give the same command to go on."
+            ) from error
+        if self._wandb is not None:
+            self._wandb.log(named | {"step": line["step"]})
         self._show(line)
 
     def say(self, text: str) -> None:
@@ -87,8 +130,36 @@ class Logbook:
         self.say(f"{line['split']:5} step {line['step']}/{self._total}  {text}{tail}")
 
 
+class _Events:
+    """A TensorBoard event file, written as it is asked to be.
+
+    Not tensorboardX's SummaryWriter: its thread dies when the disk is full, and the next lines wait
+    for it for ever; its flush does not wait for the thread; and two runs that start in one second
+    write the same file.
+    """
+
+    def __init__(self, directory: Path, first_step: int):
+        directory.mkdir(exist_ok=True)
+        self._writer = EventsWriter(str(directory / "events"), f".{time.time_ns()}")
+        # TensorBoard drops what it has of these steps.
+        start = SessionLog(status=SessionLog.START)
+        self._write(Event(step=first_step, session_log=start))
+
+    def write(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._write(Event(step=step, summary=scalar(name, value)))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._writer.write_event(event)
+
+
 def record(workdir: str | Path, line: Mapping[str, Any]) -> None:
-    """Appends one line to ``metrics.jsonl``, unless it is there already.
+    """Appends one line to ``metrics.jsonl``, unless one that says the same is there already.
 
     Never rewrites the file: a run may be writing to it, and what was measured before stays. Of
     several lines of one split and step, the last counts.
@@ -98,12 +169,19 @@ def record(workdir: str | Path, line: Mapping[str, Any]) -> None:
     path = Path(workdir) / FILE_NAME
     name = (line["split"], line["step"])
     same = [other for other in _read(path) if (other["split"], other["step"]) == name]
-    if same and same[-1] == json.loads(_to_json(line)):
+    # The loop's own line of that step says a little more.
+    if same and same[-1].items() >= json.loads(_to_json(line)).items():
         return
     text = path.read_text() if path.exists() else ""
     with path.open("a") as file:
         # A run that was killed may have left half a line.
         file.write(("" if text.endswith("\n") or not text else "\n") + _to_json(line))
+
+
+def last_line(workdir: str | Path, split: str) -> dict[str, Any] | None:
+    """The last line of a split in ``metrics.jsonl``, or None where there is none."""
+    lines = [line for line in _read(Path(workdir) / FILE_NAME) if line["split"] == split]
+    return lines[-1] if lines else None
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -131,7 +209,34 @@ def _to_json(line: Mapping[str, Any]) -> str:
 
 
 def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in line.items() if name not in ("split", "step")}
+    return {
+        name: value
+        for name, value in line.items()
+        if name not in ("split", "step") and isinstance(value, int | float)
+    }
+
+
+def _open_wandb(project: str | None, name: str | None, workdir: Path) -> Any:
+    if project is None:
+        return None
+    try:
+        import wandb
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"config.train.wandb_project is {project!r}, but Weights & Biases is not installed: "
+            "pip install wandb, or leave the field at None."
+        ) from error
+    run = wandb.init(
+        project=project,
+        name=name,
+        dir=str(workdir),
+        # The same workdir is the same run, resumed or not.
+        id=hashlib.sha256(str(workdir.resolve()).encode()).hexdigest()[:16],
+        resume="allow",
+    )
+    # By our own step: a resumed run logs some steps again, which W&B's counter refuses.
+    run.define_metric("*", step_metric="step")
+    return run
 
 
 def _short(value: Any) -> str:

@@ -4,36 +4,24 @@ Evaluation comes before the save of the same step, so a checkpoint is never with
 does not decide anything: the plan says when, the step how, the logbook where to.
 """
 
-import contextlib
 import math
-import signal
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import grain
 import jax
 from jax.sharding import Mesh
 
-from deepmad_jax.errors import UserError
 from deepmad_jax.train.checkpoint import Checkpoints
 from deepmad_jax.train.logbook import Logbook
-from deepmad_jax.train.mesh import to_device
 from deepmad_jax.train.plan import Plan
+from deepmad_jax.train.preemption import TERMINATED, watch_for_sigterm
+from deepmad_jax.train.prefetch import Prefetch
+from deepmad_jax.train.profile import Trace
 from deepmad_jax.train.state import TrainState
-from deepmad_jax.train.step import Metrics, TrainStep
-
-STEPS_IN_FLIGHT = 2
-"""Steps handed to the device before the loop waits: enough to hide the host, and few batches."""
-
-TERMINATED = 128 + signal.SIGTERM
-"""Exit status of a run that SIGTERM stopped, by the shell's custom."""
-
-
-class Diverged(UserError, ArithmeticError):
-    """The loss or the gradients are no longer finite."""
+from deepmad_jax.train.step import TrainStep
+from deepmad_jax.train.window import Window
 
 
 def fit(
@@ -41,11 +29,15 @@ def fit(
     batches: grain.DatasetIterator,
     *,
     train_step: TrainStep,
-    evaluate: Callable[[TrainState], dict[str, float]],
+    evaluate: Callable[[TrainState], dict[str, Any]],
     plan: Plan,
     mesh: Mesh,
     checkpoints: Checkpoints,
     logbook: Logbook,
+    progress: Mapping[str, Any] | None = None,
+    best_by: str = "top1",
+    prefetch: int = 2,
+    profile_dir: Path | None = None,
 ) -> TrainState:
     """The state after ``plan.total_steps``, going on from the step that ``state`` is at.
 
@@ -55,27 +47,48 @@ def fit(
         train_step: of `make_train_step`.
         evaluate: gives the numbers of an evaluation line.
         plan, mesh, checkpoints, logbook: see there.
+        progress: of the checkpoint that the state comes from.
+        best_by: the number of an evaluation that says which is best; larger is better.
+        prefetch: batches on the device in waiting.
+        profile_dir: where a trace of a few steps goes, or None.
 
     Raises:
         Diverged: a loss or gradient that is not finite; the last checkpoint is from before it.
+        CheckpointFailed: the disk is full, or the like.
         SystemExit: SIGTERM came; the state is saved.
     """
+    progress = dict(progress or {})
     first = int(jax.device_get(state.step)) + 1
-    window = _Window(plan)
-    with _terminate_softly() as terminated:
+    best = _Best(progress.get("best"), best_by)
+    with (
+        watch_for_sigterm() as should_stop,
+        Prefetch(batches, mesh, prefetch) as ahead,
+        Trace(profile_dir) as trace,
+    ):
+        window = Window(plan, progress.get("window", ()))
         for step in range(first, plan.total_steps + 1):
-            state, metrics = train_step(state, to_device(mesh, next(batches)))
-            window.add(step, metrics)
+            trace.before_step()
+            waited = ahead.waited_seconds
+            batch = next(ahead)
+            state, metrics = train_step(state, batch)
+            window.add(step, metrics, ahead.waited_seconds - waited)
             logbook.advance(step)
             if step == first:
                 logbook.say(f"first step done after {window.wait():.1f} s, compilation included")
-            stopping = terminated.is_set()
-            if plan.logs_at(step) or stopping:
+            if trace.after_step(metrics):
+                logbook.say(f"The trace of a few steps lies in {profile_dir}.")
+            if plan.logs_at(step):
                 logbook.write(window.close(step))
             if plan.evaluates_at(step):
-                logbook.write({"split": "eval", "step": step, **evaluate(state)})
+                line = {"split": "eval", "step": step, **evaluate(state)}
+                logbook.write(line | best.after(step, line))
+            stopping = should_stop(step)
             if plan.saves_at(step) or stopping:
-                checkpoints.save(state, batches, step)
+                # With the metrics since the last line, so that a resumed run writes the line that
+                # an uninterrupted one would have written.
+                now = {"best": best.values, "window": window.values()}
+                checkpoints.save(state, ahead, step, now, best.saved_at(step))
+            checkpoints.check()
             if stopping:
                 logbook.say(f"SIGTERM: saving step {step}; the same command goes on from there.")
                 raise SystemExit(TERMINATED)
@@ -84,71 +97,32 @@ def fit(
     return state
 
 
-class _Window:
-    """The metrics since the last log line, fetched a few steps after they were asked for."""
+class _Best:
+    """The best evaluation so far, as plain values for a checkpoint.
 
-    def __init__(self, plan: Plan):
-        self._plan = plan
-        self._pending: deque[tuple[int, Metrics]] = deque()
-        self._fetched: list[dict[str, float]] = []
-        self.restart_clock()
+    Args:
+        values: of the run so far: ``value`` and ``step`` of the best, ``saved`` and ``saved_step``
+            of the best that has a checkpoint; None where there is none.
+        by: the number that is compared.
+    """
 
-    def restart_clock(self) -> None:
-        self._began, self._timed_steps = time.monotonic(), 0
+    def __init__(self, values: dict[str, Any] | None, by: str):
+        self.values = values or {"value": -math.inf, "step": 0, "saved": -math.inf, "saved_step": 0}
+        self._by = by
+        self._here = (0, -math.inf)
 
-    def add(self, step: int, metrics: Metrics) -> None:
-        self._pending.append((step, metrics))
-        self._timed_steps += 1
-        while len(self._pending) > STEPS_IN_FLIGHT:
-            self._fetch()
+    def after(self, step: int, line: Mapping[str, Any]) -> dict[str, Any]:
+        """Takes in an evaluation; what to add to its line."""
+        value = float(line[self._by])
+        self._here = step, value
+        # A later evaluation that is as good counts: it has seen more.
+        if value >= self.values["value"]:
+            self.values |= {"value": value, "step": step}
+        return {f"best_{self._by}": self.values["value"], "best_step": self.values["step"]}
 
-    def wait(self) -> float:
-        """Seconds since the clock started until every step so far is done; restarts the clock."""
-        while self._pending:
-            self._fetch()
-        seconds = time.monotonic() - self._began
-        self.restart_clock()
-        return seconds
-
-    def close(self, step: int) -> dict[str, Any]:
-        """The log line of the steps since the last one: means, but the rate of the last step."""
-        while self._pending:
-            self._fetch()
-        seconds = time.monotonic() - self._began
-        names = self._fetched[0].keys()
-        means = {n: sum(m[n] for m in self._fetched) / len(self._fetched) for n in names}
-        line = {"split": "train", "step": step, "epoch": step / self._plan.steps_per_epoch}
-        line |= means | {"learning_rate": self._fetched[-1]["learning_rate"]}
-        if self._timed_steps:
-            line["images_per_second"] = self._timed_steps * self._plan.batch_size / seconds
-        self._fetched.clear()
-        self.restart_clock()
-        return line
-
-    def _fetch(self) -> None:
-        step, metrics = self._pending.popleft()
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
-            epoch = step / self._plan.steps_per_epoch
-            raise Diverged(
-                f"Training diverged at step {step} (epoch {epoch:.2f}), at a learning rate of "
-                f"{values['learning_rate']:g}: the loss is {values['loss']}, the norm of the "
-                f"gradients {values['gradient_norm']}. The checkpoints are from before it. Lower "
-                "--config.train.learning_rate or lengthen --config.train.warmup_epochs, and start "
-                "again in a new workdir."
-            )
-        self._fetched.append(values)
-
-
-@contextlib.contextmanager
-def _terminate_softly() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets while inside; the signal then does nothing else."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # only the main thread may handle signals
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def saved_at(self, step: int) -> int:
+        """Takes in that ``step`` is saved; the step of the best checkpoint."""
+        evaluated_at, value = self._here
+        if evaluated_at == step and value >= self.values["saved"]:
+            self.values |= {"saved": value, "saved_step": step}
+        return int(self.values["saved_step"])

@@ -1,4 +1,4 @@
-"""SGD with Nesterov momentum, decay on kernels only, and the cosine schedule.
+"""SGD with Nesterov momentum, decay on kernels only, optional clipping, and the cosine schedule.
 
 For one parameter w with gradient g, as PyTorch counts: ``d = g + decay * w`` (kernels only),
 ``v <- momentum * v + d``, ``w <- w - rate(step) * (d + momentum * v)``.
@@ -36,8 +36,13 @@ def make_schedule(config: TrainConfig, plan: Plan) -> optax.Schedule:
 
 
 def make_optimizer(config: TrainConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """SGD with Nesterov momentum; `is_decayed` says which parameters decay."""
+    """SGD with Nesterov momentum; `is_decayed` says which parameters decay.
+
+    With ``clip_norm`` the gradients of a step are first scaled to at most that norm, all together.
+    """
+    clipping = [] if config.clip_norm is None else [optax.clip_by_global_norm(config.clip_norm)]
     return optax.chain(
+        *clipping,
         optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
         optax.sgd(schedule, momentum=config.momentum, nesterov=True),
     )

@@ -86,13 +86,18 @@ def _check(config: TrainConfig) -> None:
         "eval_every_epochs",
         "checkpoint_every_epochs",
         "keep_checkpoints",
+        "accumulate_steps",
+        "batch_norm_groups",
+        "fsdp",
+        "prefetch",
     ):
         if not 0 < getattr(config, field) < math.inf:
             raise InvalidConfig(
                 f"config.train.{field} is {getattr(config, field)}, but must be more than 0, and "
                 "finite."
             )
-    for field in ("momentum", "label_smoothing", "batch_norm_momentum", "ema_decay"):
+    shares = ("momentum", "label_smoothing", "batch_norm_momentum", "ema_decay")
+    for field in (*shares, "drop_path", "dropout"):
         value = getattr(config, field)
         if (
             value is not None
@@ -102,6 +107,17 @@ def _check(config: TrainConfig) -> None:
             raise InvalidConfig(
                 f"config.train.{field} is {value}, but must be at least 0 and less than 1."
             )
+    if config.clip_norm is not None and not config.clip_norm > 0:
+        raise InvalidConfig(
+            f"config.train.clip_norm is {config.clip_norm}, but must be more than 0, or None for "
+            "no clipping."
+        )
+    if config.batch_size % (config.accumulate_steps * config.batch_norm_groups):
+        raise InvalidConfig(
+            f"config.train.batch_size is {config.batch_size}, which "
+            f"accumulate_steps={config.accumulate_steps} pieces of "
+            f"batch_norm_groups={config.batch_norm_groups} groups do not divide: change one."
+        )
     ends = config.warmup_epochs + config.cooldown_epochs
     if not (min(config.warmup_epochs, config.cooldown_epochs) >= 0 and ends < config.epochs):
         raise InvalidConfig(

@@ -1,10 +1,12 @@
 """One training step and one evaluation step, compiled for a mesh.
 
-A loss function takes ``(params, batch_stats, batch)`` and returns ``(loss, (batch_stats,
-metrics))``: the mean loss over the batch, the new statistics, and a dict of scalars to log. The
-state is donated: what was passed in must not be used again.
+A loss function takes ``(params, batch_stats, batch, key)`` and returns ``(loss, (batch_stats,
+metrics))``: the mean loss over the batch, the new statistics, and a dict of scalars to log. Its key
+is made from the seed and the step alone, so a resumed run draws the same numbers. The state is
+donated: what was passed in must not be used again.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,15 +15,21 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from deepmad_jax.train.gradients import Batch, LossFn, Metrics, make_gradient_fn
 from deepmad_jax.train.mesh import replicated, split_by_image
 from deepmad_jax.train.state import PyTree, TrainState, updated_average
 
-Batch = dict[str, jax.Array]
-Metrics = dict[str, jax.Array]
-LossFn = Callable[[PyTree, PyTree, Batch], tuple[jax.Array, tuple[PyTree, Metrics]]]
 SumsFn = Callable[[PyTree, PyTree, Batch], Metrics]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[[PyTree, PyTree, Batch], Metrics]
+
+TRAINING = 1
+"""Purpose folded into the seed for the numbers a step draws; initialisation uses the bare seed."""
+
+
+def step_key(seed: int, step: jax.Array) -> jax.Array:
+    """The key of one training step; ``step`` is the number of steps done before."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), TRAINING), step)
 
 
 def make_train_step(
@@ -31,23 +39,33 @@ def make_train_step(
     mesh: Mesh,
     *,
     ema_decay: float | None = None,
+    accumulate: int = 1,
+    batch_norm_groups: int = 1,
+    seed: int = 0,
+    state_sharding: Any = None,
 ) -> TrainStep:
     """A compiled ``(state, batch) -> (state, metrics)``.
 
     Args:
         loss_fn: see above.
         optimizer, schedule: of `deepmad_jax.train.optim`; the schedule is for the log.
-        mesh: the batch is split over it by image, the state is on every device.
+        mesh: the batch is split over it by image.
         ema_decay: of the averages, where the state has some.
+        accumulate, batch_norm_groups: see `deepmad_jax.train.gradients`.
+        seed: of the loss function's keys.
+        state_sharding: of `deepmad_jax.train.mesh`; None: the state is on every device.
 
     Returns:
-        The step. Its metrics are the loss function's and ``loss``, ``gradient_norm`` and
-        ``learning_rate``, float32 scalars.
+        The step. Its metrics are the loss function's and ``loss``, ``gradient_norm`` (before
+        clipping), ``parameter_norm``, ``update_norm`` and ``learning_rate``, float32 scalars.
     """
+    gradient_fn = make_gradient_fn(loss_fn, mesh, accumulate=accumulate, groups=batch_norm_groups)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (batch_stats, metrics)), grads = grad_fn(state.params, state.batch_stats, batch)
+        key = step_key(seed, state.step)
+        (loss, (batch_stats, metrics)), grads = gradient_fn(
+            state.params, state.batch_stats, batch, key
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
@@ -56,11 +74,20 @@ def make_train_step(
         metrics |= {
             "loss": loss,
             "gradient_norm": optax.tree.norm(grads),
+            "parameter_norm": optax.tree.norm(params),
+            "update_norm": optax.tree.norm(updates),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
         return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
 
-    return _compiled(train_step, (replicated(mesh), split_by_image(mesh)), mesh, donate=(0,))
+    whole = replicated(mesh)
+    where = whole if state_sharding is None else state_sharding
+    return jax.jit(
+        _traced_once(train_step),
+        in_shardings=(where, split_by_image(mesh)),
+        out_shardings=(where, whole),
+        donate_argnums=(0,),
+    )
 
 
 def make_eval_step(sums_fn: SumsFn, mesh: Mesh) -> EvalStep:
@@ -70,11 +97,24 @@ def make_eval_step(sums_fn: SumsFn, mesh: Mesh) -> EvalStep:
         sums_fn: the same function; sums over the images of the batch, in whatever way it says.
         mesh: as for `make_train_step`.
     """
-    whole = replicated(mesh)
-    return _compiled(sums_fn, (whole, whole, split_by_image(mesh)), mesh, donate=())
-
-
-def _compiled(function: Callable[..., Any], inputs: Any, mesh: Mesh, donate: Any) -> Any:
+    # Params and statistics stay where they lie, be that whole or split.
     return jax.jit(
-        function, in_shardings=inputs, out_shardings=replicated(mesh), donate_argnums=donate
+        _traced_once(sums_fn),
+        in_shardings=(None, None, split_by_image(mesh)),
+        out_shardings=replicated(mesh),
     )
+
+
+def _traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, failing where JAX traces it for other types: a batch changed its form."""
+    first: list[Any] = []
+
+    @functools.wraps(function)  # its name is what profiles show
+    def checked(*args: Any) -> Any:
+        types = jax.tree.map(lambda x: x.aval, args)
+        first.append(types)
+        # The same types may come again, where JAX has dropped what it had compiled.
+        assert types == first[0], f"compiled for {first[0]}, and now again for {types}"
+        return function(*args)
+
+    return checked

@@ -68,7 +68,7 @@ def test_training_learns_and_leaves_the_files_of_a_run(trained):
     fields = {"split", "step", "epoch", "loss", "top1", "learning_rate", "images_per_second"}
     assert all(line.keys() >= fields for line in lines if line["split"] == "train")
     assert [line["step"] for line in lines if line["split"] == "eval"] == [25, 50]
-    assert lines[-1]["top1"] > 0.9  # chance is 0.17
+    assert lines[-1]["top1"] > 0.7  # chance is 0.17
     assert (trained.workdir / "checkpoints" / "50").is_dir()
     assert list((trained.workdir / "tensorboard").iterdir())
 
@@ -140,6 +140,48 @@ def test_checkpoint_of_another_architecture_is_refused(trained):
     wider = dataclasses.replace(ARCH, stem=Stem(16, 3, 1))
     with pytest.raises(UserError, match="is of another architecture"):
         evaluate(CONFIG, wider, trained.workdir)
+
+
+def test_checkpoint_of_an_architecture_of_equal_shapes_is_refused(trained):
+    strided = dataclasses.replace(ARCH, stages=(dataclasses.replace(ARCH.stages[0], stride=1),))
+    with pytest.raises(UserError, match=r"stages\.0\.stride=2, not 1, so it is of another arch"):
+        evaluate(CONFIG, strided, trained.workdir)
+
+
+def test_evaluation_asks_nothing_of_the_training_batch_and_schedule(trained):
+    config = with_train(batch_size=31, warmup_epochs=1000.0)
+    assert evaluate(config, ARCH, trained.workdir)["images"] == 20
+
+
+def test_evaluation_lines_name_their_data(trained):
+    lines = [line for line in lines_of(trained.workdir) if line["split"] == "eval"]
+    assert {line["dataset"] for line in lines} == {"fake"}
+
+
+@pytest.mark.slow
+def test_every_option_of_the_recipe_trains_and_resumes(tmp_path, monkeypatch):
+    config = with_train(
+        epochs=4,
+        accumulate_steps=2,
+        batch_norm_groups=2,
+        clip_norm=1.0,
+        remat=True,
+        drop_path=0.2,
+        dropout=0.2,
+        ema_decay=0.9,
+    )
+    whole = train(config, ARCH, tmp_path / "whole")
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job, "_accuracies", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, ARCH, tmp_path / "stopped")
+    resumed = train(config, ARCH, tmp_path / "stopped")
+    for ours, other in zip(jax.tree.leaves(resumed), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(ours, other)
 
 
 @pytest.mark.usefixtures("no_network")

@@ -1,9 +1,12 @@
 import json
 import struct
+import sys
+from types import SimpleNamespace
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from deepmad_jax.errors import UserError
 from deepmad_jax.train import Logbook, record
 
 
@@ -11,17 +14,21 @@ def lines_of(workdir):
     return [json.loads(text) for text in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def scalars_of(workdir):
-    """(tag, step, value) of every scalar in the event files, read record by record."""
+def events_of(workdir):
+    """Every event in the event files, read record by record."""
     found = []
     for file in sorted((workdir / "tensorboard").iterdir()):
         data = file.read_bytes()
         while data:
             (length,) = struct.unpack("<Q", data[:8])
-            event = Event.FromString(data[12 : 12 + length])
-            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            found.append(Event.FromString(data[12 : 12 + length]))
             data = data[12 + length + 4 :]
     return found
+
+
+def scalars_of(workdir):
+    """(tag, step, value) of every scalar."""
+    return [(v.tag, e.step, v.simple_value) for e in events_of(workdir) for v in e.summary.value]
 
 
 def train_line(step, **numbers):
@@ -91,6 +98,37 @@ def test_recording_what_is_there_leaves_the_file_to_the_run_that_writes_it(tmp_p
         record(tmp_path, line)
         logbook.write(train_line(3, loss=1.0))
     assert [line["step"] for line in lines_of(tmp_path)] == [2, 3]
+
+
+def test_tensorboard_is_told_from_which_step_a_resumed_run_writes_again(tmp_path):
+    for resumed_step in (0, 4):
+        with Logbook(tmp_path, resumed_step=resumed_step, total_steps=10) as logbook:
+            logbook.write(train_line(resumed_step + 1, loss=1.0))
+    starts = [event.step for event in events_of(tmp_path) if event.HasField("session_log")]
+    assert starts == [1, 5]
+
+
+def test_asking_for_an_absent_weights_and_biases_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="pip install wandb"):
+        Logbook(tmp_path, resumed_step=0, total_steps=1, wandb_project="p")
+
+
+def test_weights_and_biases_gets_every_number_by_our_step(tmp_path, monkeypatch):
+    calls = []
+    run = SimpleNamespace(
+        log=lambda values: calls.append(values),
+        define_metric=lambda name, step_metric: calls.append((name, step_metric)),
+        finish=lambda: calls.append("finished"),
+    )
+    ids = []
+    init = lambda **given: ids.append(given["id"]) or run  # noqa: E731
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    for _ in range(2):
+        with Logbook(tmp_path, resumed_step=0, total_steps=1, wandb_project="p") as logbook:
+            logbook.write(train_line(1, loss=0.5) | {"dataset": "digits"})
+    assert calls[:3] == [("*", "step"), {"train/loss": 0.5, "step": 1}, "finished"]
+    assert ids[0] == ids[1]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -8,39 +8,59 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from jax.profiler import ProfileData
 
 from deepmad_jax.errors import MissingData, UserError
-from deepmad_jax.train import Checkpoints, Diverged, Logbook, fit
+from deepmad_jax.train import (
+    Checkpoints,
+    Diverged,
+    Logbook,
+    fit,
+    sum_over_batches,
+    to_device,
+    variables_for_evaluation,
+)
+from deepmad_jax.train.prefetch import Prefetch
 
 
 class Stopped(Exception):
     """Stands for a run that is killed."""
 
 
-def run(parts, workdir, *, at_evaluation=lambda step: None, train_step=None):
+def run(
+    parts,
+    workdir,
+    *,
+    at_evaluation=lambda step: None,
+    result=lambda step: {"top1": step / 100},
+    evaluate=None,
+    train_step=None,
+    profile_dir=None,
+):
     """Trains in ``workdir``, from its newest checkpoint, as a task does."""
     state, stream = parts.state(), tiny.batches()
 
-    def evaluate(state):
+    def evaluate_step(state):
         step = int(jax.device_get(state.step))
         at_evaluation(step)
-        return {"top1": step / 100}
+        return result(step)
 
     with Checkpoints(workdir / "checkpoints", parts.config.keep_checkpoints) as checkpoints:
-        start = checkpoints.latest_step() or 0
-        if start:
-            state = checkpoints.restore(state, stream)
+        found = checkpoints.restore(state, stream)
+        start = found.step if found else 0
         total = parts.plan.total_steps
         with Logbook(workdir, resumed_step=start, total_steps=total) as logbook:
             return fit(
-                state,
+                found.state if found else state,
                 stream,
                 train_step=train_step or parts.train_step,
-                evaluate=evaluate,
+                evaluate=evaluate or evaluate_step,
                 plan=parts.plan,
                 mesh=parts.mesh,
                 checkpoints=checkpoints,
                 logbook=logbook,
+                progress=found.progress if found else None,
+                profile_dir=profile_dir,
             )
 
 
@@ -51,7 +71,9 @@ def steps_saved(workdir):
 def lines_of(workdir):
     lines = [json.loads(text) for text in (workdir / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
+        # Times differ from run to run.
         line.pop("images_per_second", None)
+        line.pop("input_wait_share", None)
     return lines
 
 
@@ -76,19 +98,21 @@ def test_run_logs_evaluates_and_saves_by_its_plan(whole):
     trained = [line["step"] for line in lines if line["split"] == "train"]
     assert trained == [3, 5, 6, 9, 10, 12, 15, 18, 20]
     assert [line for line in lines if line["split"] == "eval"] == [
-        {"split": "eval", "step": 10, "top1": 0.1},
-        {"split": "eval", "step": 20, "top1": 0.2},
+        {"split": "eval", "step": 10, "top1": 0.1, "best_top1": 0.1, "best_step": 10},
+        {"split": "eval", "step": 20, "top1": 0.2, "best_top1": 0.2, "best_step": 20},
     ]
-    assert lines[0].keys() == {"split", "step", "epoch", "loss", "gradient_norm", "learning_rate"}
+    norms = {"gradient_norm", "parameter_norm", "update_norm"}
+    assert lines[0].keys() == {"split", "step", "epoch", "loss", "learning_rate"} | norms
     assert lines[0]["epoch"] == 0.6
     assert steps_saved(workdir) == [15, 20]  # keep_checkpoints is 2
 
 
-def test_images_per_second_is_logged_once_the_first_step_is_compiled(whole):
+def test_rate_and_share_of_waiting_are_logged_once_the_first_step_is_compiled(whole):
     workdir, _ = whole
     texts = (workdir / "metrics.jsonl").read_text().splitlines()
-    rates = [json.loads(t)["images_per_second"] for t in texts if '"train"' in t]
-    assert min(rates) > 0
+    lines = [json.loads(t) for t in texts if '"train"' in t]
+    assert min(line["images_per_second"] for line in lines) > 0
+    assert all(0 <= line["input_wait_share"] <= 1 for line in lines)
 
 
 @pytest.mark.parametrize("stop_at", [10, 20])
@@ -115,8 +139,8 @@ def test_finished_run_started_again_changes_nothing(parts, whole):
     assert lines_of(workdir) == before
 
 
-def test_sigterm_saves_and_the_run_goes_on_from_there(parts, whole, tmp_path):
-    _, leaves = whole
+def test_sigterm_saves_and_the_run_goes_on_as_if_never_stopped(parts, whole, tmp_path):
+    whole_workdir, leaves = whole
 
     def terminated_step(state, batch):
         if int(state.step) == 6:
@@ -129,8 +153,8 @@ def test_sigterm_saves_and_the_run_goes_on_from_there(parts, whole, tmp_path):
     assert steps_saved(tmp_path)[-1] == 7
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert_equal_bits(run(parts, tmp_path), leaves)
-    steps = [line["step"] for line in lines_of(tmp_path) if line["split"] == "train"]
-    assert steps == sorted(set(steps))
+    # Also the line of steps 7 to 9, of which the first was done before the signal.
+    assert lines_of(tmp_path) == lines_of(whole_workdir)
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient_norm"])
@@ -148,7 +172,7 @@ def test_divergence_names_its_step_and_leaves_the_last_good_checkpoint(parts, tm
     assert steps_saved(tmp_path)[-1] == 10
     assert lines_of(tmp_path)[-1]["step"] <= 12
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        good = checkpoints.restore(parts.state())
+        good = checkpoints.restore(parts.state()).state
     assert all(np.isfinite(value).all() for value in tiny.leaves(good).values())
 
 
@@ -165,16 +189,9 @@ def test_checkpoint_holds_the_state_as_it_was_when_saved(parts, tmp_path):
         checkpoints.save(state, stream, 1)
         # The step takes the state's memory while the checkpoint is still being written.
         for _ in range(5):
-            state, _ = parts.train_step(state, parts_batch(parts))
+            state, _ = parts.train_step(state, to_device(parts.mesh, next(stream)))
     with Checkpoints(tmp_path) as checkpoints:
-        assert_equal_bits(checkpoints.restore(parts.state()), expected)
-
-
-def parts_batch(parts):
-    return {
-        name: jax.device_put(value, parts.mesh.devices.item())
-        for name, value in next(tiny.batches()).items()
-    }
+        assert_equal_bits(checkpoints.restore(parts.state()).state, expected)
 
 
 def test_checkpoint_of_another_network_or_average_is_refused(parts, tmp_path):
@@ -187,6 +204,100 @@ def test_checkpoint_of_another_network_or_average_is_refused(parts, tmp_path):
         like = dataclasses.replace(state, **other)
         with Checkpoints(tmp_path) as checkpoints, pytest.raises(UserError, match=name):
             checkpoints.restore(like)
+
+
+def test_checkpoint_of_another_architecture_of_the_same_shapes_is_refused(parts, tmp_path):
+    network = {"stages": [{"stride": 2, "kernel": 3}, {"stride": 1, "kernel": 3}]}
+    other = {"stages": [{"stride": 1, "kernel": 3}, {"stride": 2, "kernel": 3}]}
+    with Checkpoints(tmp_path, network=network) as checkpoints:
+        checkpoints.save(parts.state(), tiny.batches(), 1)
+    with Checkpoints(tmp_path, network=other, read_only=True) as checkpoints:
+        message = r"stages.0.stride=2, not 1, stages.1.stride=1, not 2, so it is of another arch"
+        with pytest.raises(UserError, match=message):
+            checkpoints.restore(parts.state())
+
+
+def test_best_checkpoint_stays_though_it_is_old(parts, tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step in range(1, 7):
+            best = {1: 0, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2}[step]
+            checkpoints.save(parts.state(), tiny.batches(), step, best_step=best)
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [2, 5, 6]
+
+
+def test_best_evaluation_is_remembered_across_a_stop(parts, tmp_path):
+    values = {10: 0.9, 20: 0.3}
+
+    def stop(step):
+        if step == 20 and not (tmp_path / "stopped").exists():
+            (tmp_path / "stopped").touch()
+            raise Stopped
+
+    evaluate = lambda step: {"top1": values[step]}  # noqa: E731
+    with pytest.raises(Stopped):
+        run(parts, tmp_path, at_evaluation=stop, result=evaluate)
+    run(parts, tmp_path, at_evaluation=stop, result=evaluate)
+    last = lines_of(tmp_path)[-1]
+    assert (last["top1"], last["best_top1"], last["best_step"]) == (0.3, 0.9, 10)
+    assert steps_saved(tmp_path) == [10, 15, 20]  # keep_checkpoints is 2, and 10 is the best
+
+
+def test_nothing_compiles_after_the_first_evaluation_and_no_transfer_is_implicit(tmp_path):
+    parts, compiled = tiny.make(), []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: compiled.append(event) if "backend_compile" in event else None
+    )
+    counts = []
+
+    def evaluate(state):
+        with jax.transfer_guard("allow"):  # the sums of the test's own batches
+            variables = variables_for_evaluation(state)
+            images = tiny.evaluation_batches(8)
+            sums = sum_over_batches(parts.eval_step, variables, images, parts.mesh)
+        counts.append(len(compiled))
+        return {"top1": sums["right"] / sums["images"]}
+
+    def guarded_step(state, batch):
+        with jax.transfer_guard("disallow"):
+            return parts.train_step(state, batch)
+
+    run(parts, tmp_path, train_step=guarded_step, evaluate=evaluate)
+    counts.append(len(compiled))
+    assert counts[0] > 0
+    assert counts[0] == counts[1] == counts[2]
+
+
+def test_profile_leaves_a_trace_that_names_the_step(parts, tmp_path):
+    run(parts, tmp_path, profile_dir=tmp_path / "profile")
+    (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
+    events = {
+        event.name
+        for plane in ProfileData.from_file(str(trace)).planes
+        for line in plane.lines
+        for event in line.events
+    }
+    assert any("train_step" in name for name in events)
+
+
+def test_prefetched_batches_are_those_of_the_stream_and_so_is_their_place(parts):
+    plain, stream = tiny.batches(), tiny.batches()
+    with Prefetch(stream, parts.mesh, ahead=3) as ahead:
+        for _ in range(5):
+            ours, other = next(ahead), next(plain)
+            np.testing.assert_array_equal(ours["image"], other["image"])
+        assert json.loads(ahead.get_state()) == plain.get_state()
+
+
+def test_broken_source_of_batches_is_reported_by_the_loop(parts, tmp_path):
+    class Broken:
+        def get_state(self):
+            return {}
+
+        def __next__(self):
+            raise OSError("the disk is gone")
+
+    with Prefetch(Broken(), parts.mesh, 2) as ahead, pytest.raises(OSError, match="disk is gone"):
+        next(ahead)
 
 
 def test_checkpoint_of_another_stream_of_batches_is_refused(parts, tmp_path):

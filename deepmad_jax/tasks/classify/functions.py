@@ -30,16 +30,16 @@ def make_loss_fn(
     """The mean smoothed cross-entropy of a batch, with ``top1`` (a share) as a metric.
 
     Images are mixed and erased as ``config`` says; ``top1`` is then that of the class with the
-    greater share.
+    greater share. The loss function's key is for the network's dropout and stochastic depth.
 
     Args:
-        graphdef: of a network whose call takes normalised images and ``train``.
+        graphdef: of a network whose call takes normalised images, ``train`` and ``key``.
         dataset: for its normalisation and number of classes.
         config: of mixing and erasing.
         smoothing: of the labels.
     """
 
-    def loss_fn(params: Any, batch_stats: Any, batch: Batch) -> Any:
+    def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> Any:
         net = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
         images = normalise(batch["image"], dataset.mean, dataset.std)
         targets = soft_targets(batch["label"], dataset.classes, smoothing)
@@ -48,7 +48,7 @@ def make_loss_fn(
             images, targets = mix(batch["key"], images, targets, config)
         if config.random_erasing:
             images = erase(batch["key"], images, config)
-        logits = net(images, train=True)
+        logits = net(images, train=True, key=key)
         moved_stats = nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
         top1 = in_top(logits, targets.argmax(axis=-1), 1).mean()
         return cross_entropy(logits, targets).mean(), (moved_stats, {"top1": top1})

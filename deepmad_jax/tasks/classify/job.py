@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -34,8 +35,9 @@ from deepmad_jax.train import (
     make_schedule,
     make_train_step,
     padded_batch_size,
+    place,
     record,
-    replicate,
+    state_sharding,
     sum_over_batches,
     variables_for_evaluation,
 )
@@ -48,25 +50,35 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 def train(config: Config, arch: Architecture, workdir: str | Path) -> TrainState:
     """Trains ``arch``, going on from the newest checkpoint in ``workdir``; returns the last state.
 
-    Leaves ``checkpoints/``, ``metrics.jsonl`` and ``tensorboard/`` there.
+    Leaves ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/`` and, where the config asks for one,
+    ``profile/`` there.
 
     Raises:
         MissingData: the data set is not prepared.
         InvalidConfig: data that do not fit the network, a batch that does not fit the devices.
         Diverged: the loss is no longer finite.
+        CheckpointFailed: the disk is full, or the like.
     """
     workdir, settings = Path(workdir), config.train
     run = _Run.prepare(config, arch)
+    plan = Plan.of(settings, len(run.dataset.train))
+    check_batch_size(run.mesh, plan.batch_size, settings.accumulate_steps)
+    schedule = make_schedule(settings, plan)
+    optimizer = make_optimizer(settings, schedule)
     batches = train_batches(
         run.dataset, config.data, batch_size=settings.batch_size, seed=settings.seed
     )
-    graphdef, state = run.initial_state(arch)
+    graphdef, state = run.initial_state(optimizer)
     train_step = make_train_step(
         make_loss_fn(graphdef, run.dataset, config.data, settings.label_smoothing),
-        run.optimizer,
-        run.schedule,
+        optimizer,
+        schedule,
         run.mesh,
         ema_decay=settings.ema_decay,
+        accumulate=settings.accumulate_steps,
+        batch_norm_groups=settings.batch_norm_groups,
+        seed=settings.seed,
+        state_sharding=state_sharding(run.mesh, state),
     )
     eval_step = make_eval_step(make_sums_fn(graphdef, run.dataset), run.mesh)
     stream = {
@@ -77,22 +89,40 @@ def train(config: Config, arch: Architecture, workdir: str | Path) -> TrainState
     with (
         # Ends the worker processes, if there are any.
         contextlib.closing(batches),
-        Checkpoints(workdir / "checkpoints", settings.keep_checkpoints, stream) as checkpoints,
+        Checkpoints(
+            workdir / "checkpoints",
+            settings.keep_checkpoints,
+            network=_network(arch),
+            stream=stream,
+        ) as checkpoints,
     ):
-        start = checkpoints.latest_step() or 0
-        if start:
-            state = checkpoints.restore(state, batches)
-        with Logbook(workdir, resumed_step=start, total_steps=run.plan.total_steps) as logbook:
-            logbook.say(_opening(arch, run, start))
+        found = checkpoints.restore(state, batches)
+        start = found.step if found else 0
+        with Logbook(
+            workdir,
+            resumed_step=start,
+            total_steps=plan.total_steps,
+            wandb_project=settings.wandb_project,
+            name=config.name,
+        ) as logbook:
+            for note in found.notes if found else ():
+                logbook.say(note)
+            logbook.say(_opening(run, plan, start))
+            state = found.state if found else state
+            # Not held while it trains: the loop donates the state.
+            progress, found = (found.progress if found else {}), None
             return fit(
                 state,
                 batches,
                 train_step=train_step,
                 evaluate=lambda state: _accuracies(run, eval_step, state),
-                plan=run.plan,
+                plan=plan,
                 mesh=run.mesh,
                 checkpoints=checkpoints,
                 logbook=logbook,
+                progress=progress,
+                prefetch=settings.prefetch,
+                profile_dir=workdir / "profile" if config.profile else None,
             )
 
 
@@ -102,26 +132,30 @@ def evaluate(config: Config, arch: Architecture, workdir: str | Path) -> dict[st
     Also written to ``metrics.jsonl``, in place of the line of the same step if there is one.
 
     Returns:
-        ``split`` ("eval"), ``step``, ``loss`` (nats, not smoothed), ``top1`` and ``top5`` (shares),
-        ``images``.
+        ``split`` ("eval"), ``step``, ``dataset``, ``loss`` (nats, not smoothed), ``top1`` and
+        ``top5`` (shares), ``images``.
 
     Raises:
         MissingData: no checkpoint there, or the data set is not prepared.
         InvalidConfig: data that do not fit the network.
     """
     directory = Path(workdir) / "checkpoints"
-    # Looked for before it is opened: opening makes the directory.
     if not directory.is_dir():
         raise _no_checkpoint(directory)
     run = _Run.prepare(config, arch)
-    with Checkpoints(directory, config.train.keep_checkpoints) as checkpoints:
-        step = checkpoints.latest_step()
-        if step is None:
+    network = _network(arch)
+    with Checkpoints(directory, network=network, read_only=True) as checkpoints:
+        if checkpoints.latest_step() is None:
             raise _no_checkpoint(directory)
-        graphdef, state = run.initial_state(arch)
-        state = checkpoints.restore(state)
+        # Of the state only what is evaluated matters, so any schedule will do.
+        optimizer = make_optimizer(config.train, optax.constant_schedule(0.0))
+        graphdef, state = run.initial_state(optimizer)
+        found = checkpoints.restore(state)
+        assert found is not None
+    for note in found.notes:
+        print(note, flush=True)
     eval_step = make_eval_step(make_sums_fn(graphdef, run.dataset), run.mesh)
-    line = {"split": "eval", "step": step, **_accuracies(run, eval_step, state)}
+    line = {"split": "eval", "step": found.step, **_accuracies(run, eval_step, found.state)}
     record(workdir, line)
     return line
 
@@ -131,11 +165,9 @@ class _Run:
     """What both jobs need and what is cheap: everything but the network and the compiled steps."""
 
     config: Config
+    arch: Architecture
     dataset: Dataset
-    plan: Plan
     mesh: Mesh
-    schedule: Any
-    optimizer: Any
 
     @classmethod
     def prepare(cls, config: Config, arch: Architecture) -> "_Run":
@@ -150,27 +182,35 @@ class _Run:
             channels=arch.in_channels,
             classes=arch.classes,
         )
-        plan, mesh = Plan.of(settings, len(dataset.train)), make_mesh()
-        check_batch_size(mesh, plan.batch_size)
-        schedule = make_schedule(settings, plan)
-        return cls(config, dataset, plan, mesh, schedule, make_optimizer(settings, schedule))
+        return cls(config, arch, dataset, make_mesh(fsdp=settings.fsdp))
 
-    def initial_state(self, arch: Architecture) -> tuple[nnx.GraphDef, TrainState]:
+    def initial_state(
+        self, optimizer: optax.GradientTransformation
+    ) -> tuple[nnx.GraphDef, TrainState]:
         settings = self.config.train
         net = Network(
-            arch,
+            self.arch,
             rngs=nnx.Rngs(settings.seed),
             dtype=DTYPES[settings.dtype],
             batch_norm_momentum=settings.batch_norm_momentum,
             scan=settings.scan,
+            remat=settings.remat,
+            zero_init=settings.zero_init,
+            drop_path=settings.drop_path,
+            dropout=settings.dropout,
         )
         graphdef, params, batch_stats = split_network(net)
         averages = settings.ema_decay is not None
-        state = create_state(params, batch_stats, self.optimizer, ema=averages)
-        return graphdef, replicate(self.mesh, state)
+        state = create_state(params, batch_stats, optimizer, ema=averages)
+        return graphdef, place(self.mesh, state)
 
 
-def _accuracies(run: _Run, eval_step: EvalStep, state: TrainState) -> dict[str, float]:
+def _network(arch: Architecture) -> dict[str, Any]:
+    """What tells one network from another, for checkpoints; not its name."""
+    return {name: value for name, value in arch.to_dict().items() if name != "name"}
+
+
+def _accuracies(run: _Run, eval_step: EvalStep, state: TrainState) -> dict[str, Any]:
     # A small data set needs no larger batch than itself.
     batch_size = min(run.config.train.eval_batch_size, len(run.dataset.evaluation))
     batches = eval_batches(
@@ -179,14 +219,15 @@ def _accuracies(run: _Run, eval_step: EvalStep, state: TrainState) -> dict[str, 
     with contextlib.closing(batches):
         sums = sum_over_batches(eval_step, variables_for_evaluation(state), batches, run.mesh)
     images = round(sums.pop("images"))
-    return {name: value / images for name, value in sums.items()} | {"images": images}
+    means = {name: value / images for name, value in sums.items()}
+    return {"dataset": run.dataset.name, **means, "images": images}
 
 
-def _opening(arch: Architecture, run: _Run, start: int) -> str:
-    plan, count = run.plan, len(run.dataset.train)
+def _opening(run: _Run, plan: Plan, start: int) -> str:
+    count = len(run.dataset.train)
     begins = f"going on from step {start}" if start else "starting"
     return (
-        f"training {arch.name} on {run.dataset.name} ({count:,} images), {begins}: "
+        f"training {run.arch.name} on {run.dataset.name} ({count:,} images), {begins}: "
         f"{plan.total_steps:,} steps of {plan.batch_size} images, {run.mesh.size} device(s)"
     )
 
