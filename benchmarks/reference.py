@@ -3,11 +3,11 @@
     python -m benchmarks.reference --turns=16 --seeds=0,1 r18 b0     # search; no names: all
     python -m benchmarks.reference --compare                          # the product beside them
 
-The search starts at random networks and, in every second epoch, around the relaxed optimum: long
-annealing of many chains whose prices of the budgets rise where a chain overspends and fall where it
-does not, so that chains cross the budgets' surfaces again and again; then steepest ascent over
-pairs and triples of steps; then reheated chains from the best so far; all of it again from new
-starts every eighth turn, an epoch.
+The search starts around the relaxed optima at the most promising vectors of depths and, in every
+second epoch, at random networks: long annealing of many chains whose prices of the budgets rise
+where a chain overspends and fall where it does not, so that chains cross the budgets' surfaces
+again and again; then steepest ascent over pairs and triples of steps; then reheated chains from the
+best so far. An epoch has eight such turns.
 What it finds is checked by `check.py` and kept in `results/references.json` where it beats what is
 there. A reference is no proof of optimality (`deepmad_jax.design.certify` is for that).
 """
@@ -42,13 +42,15 @@ from deepmad_jax.design.lattice import (
     to_point,
 )
 from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.program import Data, Form, data_of, evaluate, form_of
+from deepmad_jax.design.program import Data, Form, Point, data_of, evaluate, form_of
 from deepmad_jax.design.solve import design_network, solve_relaxed
 
 RESULTS = Path(__file__).parent / "results" / "references.json"
 CHAINS, STEPS = 192, 3000
 BATCH = 4096  # of the local search's evaluations: one shape, one compilation
 EPOCH = 8  # runs of chains from one set of random starts
+FROZEN = 4  # turns of an epoch around the relaxed optimum in which depths do not move
+EXPANSIONS, LEADERS = 6, 24  # of the climb over depths; vectors of depths that it hands on
 PRICE_RATE = 0.02  # how fast prices adapt, per step
 
 
@@ -69,17 +71,22 @@ def search(problem: Problem, seed: int, turns: int) -> tuple[Architecture | None
     pool: dict[bytes, float] = {}
     ascended: set[bytes] = set()
     best, best_value, best_at = None, -np.inf, 0
-    worth = 1000.0
+    leaders = _promising_depths(problem)[:LEADERS]
+    worth = max(abs(leaders[0][0]), 1.0) if np.isfinite(leaders[0][0]) else 1000.0
     for turn in range(turns):
         fresh = turn % EPOCH == 0 or not pool
         if fresh:  # what the last epoch found would crowd out the new starts
             pool, ascended = {}, set()
-        if turn % (2 * EPOCH) == EPOCH:
-            starts = _relaxed_points(problem, lattice, rng)
+        hottest = 10 ** rng.uniform(-3.0, -1.4) / (1 + turn % EPOCH // 3)
+        if turn % (2 * EPOCH) == 0:
+            starts, hottest = _relaxed_points(leaders, lattice, rng), 2e-3
+        elif fresh:
+            starts, hottest = _random_points(lattice, rng), 3e-2
         else:
-            starts = _random_points(lattice, rng) if fresh else _elites(pool, rng)
-        hottest = 3e-2 if fresh else 10 ** rng.uniform(-3.0, -1.4) / (1 + turn % EPOCH // 3)
-        chains = _run(problem, lattice, starts, worth, hottest, rng.integers(2**31))
+            starts = _elites(pool, rng)
+        # Around the relaxed optimum each chain first keeps its depths, which can then be compared.
+        frozen = turn % (2 * EPOCH) < FROZEN
+        chains = _run(problem, lattice, starts, worth, hottest, frozen, rng.integers(2**31))
         for u, value in zip(chains.best, chains.objective, strict=True):
             if np.isfinite(value):
                 pool[u.tobytes()] = float(value)
@@ -111,13 +118,47 @@ def _random_points(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(repair(lattice, np.rint(u)))
 
 
-def _relaxed_points(problem: Problem, lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
-    """The lattice around the relaxed optimum, depths to a block or two, widths to a fifth."""
-    at = nearest(lattice, solve_relaxed(problem).point)
-    stages = problem.num_stages
-    u = at * np.exp(rng.normal(scale=0.2, size=(CHAINS, len(at))))
-    u[:, -2 * stages :] = at[-2 * stages :] + rng.normal(size=(CHAINS, 2 * stages))
+def _relaxed_points(
+    leaders: list[tuple[float, Point]], lattice: Lattice, rng: np.random.Generator
+) -> np.ndarray:
+    """Lattice points around the relaxed optima at the most promising vectors of depths."""
+    at = np.array([nearest(lattice, point) for _, point in leaders])[
+        np.arange(CHAINS) % len(leaders)
+    ]
+    stages = (at.shape[1] - 1) // 4
+    u = at * np.exp(rng.normal(scale=0.1, size=at.shape))
+    u[:, -2 * stages :] = at[:, -2 * stages :]
     return np.asarray(repair(lattice, np.rint(u)))
+
+
+def _promising_depths(problem: Problem) -> list[tuple[float, Point]]:
+    """Relaxed optima at fixed whole depths, best first: a climb over steps in one or two stages.
+
+    With depths fixed the relaxation is nearly tight, so its value ranks vectors of depths by what
+    their best networks reach.
+    """
+    found: dict[tuple[int, ...], tuple[float, Point]] = {}
+
+    def value(depths: tuple[int, ...]) -> float:
+        if depths not in found:
+            fixed = dataclasses.replace(problem, min_depth=depths, max_depth=depths)
+            solution = solve_relaxed(fixed, 1)
+            found[depths] = (solution.objective if solution.converged else -np.inf, solution.point)
+        return found[depths][0]
+
+    low, high = np.array(problem.per_stage("min_depth")), np.array(problem.per_stage("max_depth"))
+    middle = np.rint(solve_relaxed(problem).point.depth).clip(low, high)
+    value(tuple(middle.astype(int).tolist()))
+    unit = np.eye(problem.num_stages, dtype=int)
+    steps = _sums(np.concatenate([unit, -unit]), 2)
+    for _ in range(EXPANSIONS):
+        best = max(found, key=lambda depths: found[depths][0])
+        for step in steps:
+            value(tuple((np.array(best) + step).clip(low, high).tolist()))
+        if found[best][0] >= max(pair[0] for pair in found.values()):
+            break
+    met = [pair for pair in found.values() if np.isfinite(pair[0])]
+    return sorted(met or found.values(), key=lambda pair: -pair[0])
 
 
 def _elites(pool: dict[bytes, float], rng: np.random.Generator) -> np.ndarray:
@@ -135,7 +176,13 @@ def _elites(pool: dict[bytes, float], rng: np.random.Generator) -> np.ndarray:
 
 
 def _run(
-    problem: Problem, lattice: Lattice, starts: np.ndarray, worth: float, hottest: float, seed: int
+    problem: Problem,
+    lattice: Lattice,
+    starts: np.ndarray,
+    worth: float,
+    hottest: float,
+    frozen: bool,
+    seed: int,
 ) -> Chains:
     rng = np.random.default_rng(seed)
     temperatures = worth * hottest * 10 ** rng.uniform(-1.0, 0.0, size=CHAINS)
@@ -147,6 +194,7 @@ def _run(
             starts,
             np.float64(worth),
             temperatures,
+            np.float64(not frozen),
             jax.random.key(seed),
         )
     return Chains(np.asarray(best), np.asarray(objective))
@@ -160,6 +208,7 @@ def _anneal(
     starts: jax.Array,
     worth: jax.Array,
     temperatures: jax.Array,
+    moves_depth: jax.Array,
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Best feasible point and objective of each chain; temperatures end at a thousandth."""
@@ -176,7 +225,7 @@ def _anneal(
         u, (objective, over), prices, best, best_value = carry
         key, cooling = inputs
         moves, coin = jax.random.split(key)
-        after = repair(lattice, _moved(u, moves))
+        after = repair(lattice, _moved(u, moves_depth, moves))
         new_objective, new_over = measure(after)
         gain = new_objective - objective - (prices * (new_over - over)).sum(-1)
         odds = jnp.log(jax.random.uniform(coin, gain.shape, minval=1e-30))
@@ -199,7 +248,7 @@ def _anneal(
     return carry[3], carry[4]
 
 
-def _moved(u: jax.Array, key: jax.Array) -> jax.Array:
+def _moved(u: jax.Array, moves_depth: jax.Array, key: jax.Array) -> jax.Array:
     """u after a random move: some coordinates by one or by percents, depths traded for widths."""
     stages = (u.shape[-1] - 1) // 4
     keys = jax.random.split(key, 7)
@@ -213,10 +262,11 @@ def _moved(u: jax.Array, key: jax.Array) -> jax.Array:
     swap = jax.random.bernoulli(keys[4], 0.2, (u.shape[0], 1))
     ends = jax.random.randint(keys[5], (2, u.shape[0]), 0, stages)
     one = jax.nn.one_hot(ends[0], stages) - jax.nn.one_hot(ends[1], stages)
-    stem, width, inner, kernel, depth = split(u + jump)
-    after = jnp.maximum(depth + swap * one, 1.0)
+    stem, width, inner, kernel, _ = split(u + jump)
+    before = split(u)[4]
+    after = jnp.maximum(before + moves_depth * (split(jump)[4] + swap * one), 1.0)
     trade = jnp.maximum(jax.random.uniform(keys[6], (u.shape[0], 1), minval=-1.0), 0.0)
-    paid = (split(u)[4] / after) ** trade
+    paid = (before / after) ** trade
     parts = [stem[:, None], jnp.rint(width * paid), jnp.rint(inner * paid), kernel, after]
     return jnp.concatenate(parts, axis=-1)
 
