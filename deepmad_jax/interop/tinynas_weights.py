@@ -9,6 +9,13 @@ needed. The keys, for entry i of the structure (the stem is 0) and block j of a 
     block_list.i.block_list.j.residual_proj.{conv1,bn1}.*  projected shortcut
     fc_linear.{weight,bias}                                classifier
 
+What that code does not have, and other networks do, is named in the same way by us:
+
+    ....conv1.bias                     of a conv with bias
+    ....ln1.{weight,bias}              LayerNorm, in place of bn1; one before every conv is in conv0
+    ....ls1.gamma                      layer scale, beside the conv it follows
+    fc_norm.{weight,bias}              LayerNorm before the classifier
+
 ``num_batches_tracked`` counts steps, which a network does not keep: it is neither read nor written.
 """
 
@@ -28,11 +35,13 @@ from deepmad_jax.nets import Network
 from deepmad_jax.nets.block import layer_names
 
 LEAVES = {
-    "conv": {"kernel": "weight"},
+    "conv": {"kernel": "weight", "bias": "bias"},
     "norm": {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"},
+    "layer_norm": {"scale": "weight", "bias": "bias"},
+    "layer_scale": {"scale": "gamma"},
     "dense": {"kernel": "weight", "bias": "bias"},
 }
-"""Layer kind -> our name of an array -> PyTorch's."""
+"""Layer kind -> our name of an array -> PyTorch's. Not every ``conv`` has a bias."""
 
 PYTORCH_AXES = {"conv": (3, 2, 0, 1), "dense": (1, 0)}
 """Axes that bring our kernels (HWIO; in, out) to PyTorch's order (OIHW; out, in)."""
@@ -130,6 +139,8 @@ def _section_entries(
         if name is None:
             continue
         for ours, theirs in LEAVES[layer.kind].items():
+            if layer.kind == "conv" and ours == "bias" and not layer.bias:
+                continue
             yield Entry(
                 path=(*path, "layers", name, ours),
                 keys=tuple(f"{_pytorch_module(prefix, name)}.{theirs}" for prefix in prefixes),
@@ -140,10 +151,10 @@ def _section_entries(
 
 def _pytorch_module(prefix: str, name: str) -> str:
     """PyTorch's name of a layer; ``name`` is one of `layer_names`, say ``se2_norm``."""
-    branch, place, kind = re.fullmatch(r"([a-z]+)(\d+)_([a-z]+)", name).groups()
-    if kind == "dense":
-        return "fc_linear"
-    leaf = {"conv": "conv1", "norm": "bn1"}[kind]
+    branch, place, kind = re.fullmatch(r"([a-z]+)(\d+)_(\w+)", name).groups()
+    if branch == "head":
+        return {"dense": "fc_linear", "layer_norm": "fc_norm"}[kind]
+    leaf = {"conv": "conv1", "norm": "bn1", "layer_norm": "ln1", "layer_scale": "ls1"}[kind]
     if prefix.count("block_list") == 1:  # stem and final conv
         return f"{prefix}.{leaf}"
     inner = {"main": f"conv{place}", "se": f"se2.conv{place}", "shortcut": "residual_proj"}[branch]

@@ -1,5 +1,6 @@
-"""Networks to check against: PyTorch's recorded ones, and random ones of all five block kinds."""
+"""Networks to check against: PyTorch's recorded ones, and random ones of every block kind."""
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -9,14 +10,21 @@ import numpy as np
 from flax import nnx
 
 from deepmad_jax.arch import BLOCKS, Architecture, Stage, Stem
+from deepmad_jax.arch.spec import BASELINE_BLOCKS
 from deepmad_jax.arch.tinynas import from_structure
 from deepmad_jax.interop import load_into
 from deepmad_jax.interop.tinynas_weights import entries
 from deepmad_jax.nets import Network
+from tests.nets.net_examples import EXAMPLES
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 NAMES = ("basic_a", "k1kx_a", "bottleneck_a", "mbconv_a", "mbv2se_a")
 SEEDS = (0, 1)
+BASELINES = tuple(
+    name for name, arch in EXAMPLES.items() if arch.stages[0].block in BASELINE_BLOCKS
+)
+EVERY_KIND = "baselines, every kind, max pool"
+CONVNEXT = "convnext, patches that do not fit, widths with and without stride"
 
 
 def abstract(arch, scan=None):
@@ -55,8 +63,26 @@ def random_architecture(seed):
 @functools.cache
 def random_network(seed):
     """A network with random weights and statistics, images, and its logits for them."""
-    arch = random_architecture(seed)
-    rng = np.random.default_rng(100 + seed)
+    net, rng = with_random_weights(random_architecture(seed), 100 + seed)
+    resolution = net.arch.resolution
+    images = rng.normal(size=(2, resolution, resolution, 3)).astype(np.float32)
+    return net, images, np.asarray(jax.jit(lambda x: net(x))(images))
+
+
+@functools.cache
+def baseline_network(name):
+    """The same of baselines' kinds, with images of even and of odd size and the logits of each."""
+    net, rng = with_random_weights(dataclasses.replace(EXAMPLES[name], resolution=32), 200)
+    # Even maps stay so down to the last stage; 45 and 37 pixels are no whole patches either.
+    sizes = ((32, 32), (45, 37))
+    images = tuple(rng.normal(size=(2, *size, 3)).astype(np.float32) for size in sizes)
+    logits = jax.jit(lambda even, odd: (net(even), net(odd)))(*images)
+    return net, images, tuple(map(np.asarray, logits))
+
+
+def with_random_weights(arch, seed):
+    """A network of random weights and statistics, and the generator that drew them."""
+    rng = np.random.default_rng(seed)
     net = abstract(arch, scan=False)
     shapes = {path: leaf.shape for path, leaf in nnx.to_flat_state(nnx.state(net))}
     weights = {}
@@ -67,8 +93,7 @@ def random_network(seed):
             if entry.axes is not None:
                 weights[key] = weights[key].transpose(entry.axes)
     load_into(net, weights)
-    images = rng.normal(size=(2, arch.resolution, arch.resolution, 3)).astype(np.float32)
-    return net, images, np.asarray(jax.jit(lambda x: net(x))(images))
+    return net, rng
 
 
 def _draw(rng, name, shape):

@@ -5,14 +5,32 @@ import functools
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
-from references import NAMES, SEEDS, abstract, channels_first, random_network, recorded
+from flax import nnx
+from references import (
+    BASELINES,
+    CONVNEXT,
+    EVERY_KIND,
+    NAMES,
+    SEEDS,
+    abstract,
+    baseline_network,
+    channels_first,
+    random_network,
+    recorded,
+)
 
-from deepmad_jax.arch import Architecture, Layer, tinynas
+import deepmad_jax as dm
+from deepmad_jax.arch import Architecture, Layer, layer_table, tinynas
+from deepmad_jax.arch.zoo import ZOO
 from deepmad_jax.config import EXPORTS as CONFIG_EXPORTS
 from deepmad_jax.errors import UserError
 from deepmad_jax.interop import EXPORTS, export, from_network, load_into, read_weights
+from deepmad_jax.interop.onnx_ops import ACTIVATIONS, OPS
+from deepmad_jax.interop.tinynas_weights import LEAVES
+from deepmad_jax.nets.block import MODULES
 
 TOLERANCE = 1e-4  # logits are of size 1; seen: 5e-7
 
@@ -62,6 +80,29 @@ def test_onnx_runtime_gives_our_logits_where_every_map_is_odd_and_for_any_batch(
     np.testing.assert_allclose(one, logits[1:], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("name", BASELINES)
+def test_onnx_runtime_gives_our_logits_for_baselines_at_even_and_odd_sizes(name, fold, run_onnx):
+    net, images, logits = baseline_network(name)
+    run, kinds = run_onnx(net, fold)
+    has_norm = any(row.layer.kind == "norm" for row in layer_table(net.arch))
+    assert has_norm == (name != CONVNEXT)
+    assert ("BatchNormalization" in kinds) == (has_norm and not fold)
+    for some, expected in zip(images, logits, strict=True):
+        assert np.abs(expected).max() > 0.1
+        found = run(channels_first(some))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_layer_of_every_published_network_has_its_rules(name):
+    layers = [row.layer for row in layer_table(dm.zoo(name))]
+    kinds = {layer.kind for layer in layers}
+    assert kinds <= OPS.keys()
+    assert kinds & MODULES.keys() <= LEAVES.keys()
+    assert {layer.function for layer in layers if layer.kind == "act"} <= ACTIVATIONS.keys()
+
+
 def test_an_unknown_kind_of_layer_is_refused_by_name(tmp_path):
     pytest.importorskip("onnx")
     net = loaded("k1kx_a").without_classifier()
@@ -109,6 +150,13 @@ def test_stablehlo_runs_in_a_process_that_has_only_jax(tmp_path):
     assert folded.stat().st_size < plain.stat().st_size
 
 
+def test_stablehlo_gives_our_logits_for_baselines(tmp_path):
+    net, images, logits = baseline_network(EVERY_KIND)
+    (path,) = export(net, tmp_path, ["stablehlo"], fold=True)
+    found = jax.export.deserialize(bytearray(path.read_bytes())).call(images[0])
+    np.testing.assert_allclose(found, logits[0], rtol=0, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize("fold", [False, True])
 def test_litert_gives_our_logits(fold, tmp_path):
     pytest.importorskip("litert_converter")
@@ -132,6 +180,26 @@ def test_weights_and_structure_files_give_the_network_back(tmp_path):
     load_into(again, read_weights(weights))
     for key, value in from_network(again).items():
         np.testing.assert_array_equal(value, recorded("mbv2se_a")[1][key])
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_safetensors_give_baselines_back(name, tmp_path):
+    pytest.importorskip("safetensors")
+    net, _, _ = baseline_network(name)
+    (path,) = dm.export(net, tmp_path, ["safetensors"])
+    assert Architecture.load(tmp_path / "architecture.json") == net.arch
+    again = dm.load(path)
+    assert again.arch == net.arch
+    states = [nnx.to_flat_state(nnx.state(one)) for one in (again, net)]
+    for (path, found), (expected_path, expected) in zip(*states, strict=True):
+        assert path == expected_path
+        np.testing.assert_array_equal(found[...], expected[...])
+
+
+def test_a_baseline_has_no_tinynas_structure(tmp_path):
+    with pytest.raises(UserError, match=r"released TinyNAS code does not have"):
+        export(baseline_network(EVERY_KIND)[0], tmp_path, ["tinynas"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_with_a_path_in_it_stays_in_the_folder(tmp_path):

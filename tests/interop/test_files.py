@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from references import (
+    BASELINES,
     FIXTURES,
     NAMES,
     SEEDS,
     abstract,
+    baseline_network,
     channels_first,
     random_architecture,
     random_network,
@@ -52,14 +54,14 @@ def test_a_released_checkpoint_reads_as_its_recorded_arrays(name):
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_writing_and_reading_again_is_bit_identical(ending, tmp_path):
     skip_without(ending)
-    net, _, _ = random_network(0)
-    weights = from_network(net)
-    path = tmp_path / f"net{ending}"
-    write_weights(path, weights, net.arch)
-    again = abstract(net.arch)
-    load_into(again, read_weights(path))
-    assert_same(from_network(again), weights)
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    for net, *_ in (random_network(0), *map(baseline_network, BASELINES)):
+        weights = from_network(net)
+        path = tmp_path / f"net{ending}"
+        write_weights(path, weights, net.arch)
+        again = abstract(net.arch)
+        load_into(again, read_weights(path))
+        assert_same(from_network(again), weights)
+        assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_safetensors_file_carries_its_architecture(tmp_path):

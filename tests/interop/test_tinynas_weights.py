@@ -1,10 +1,13 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from references import NAMES, abstract, recorded
 
+from deepmad_jax.arch import Architecture, Stage, Stem
 from deepmad_jax.errors import UserError
 from deepmad_jax.interop import from_network, load_into
+from deepmad_jax.nets import Network
 
 
 @pytest.mark.parametrize("scan", [True, False])
@@ -30,6 +33,55 @@ def test_weights_come_back_unchanged(name):
     for key in weights:
         assert back[key].dtype == np.float32
         np.testing.assert_array_equal(back[key], weights[key])
+
+
+def test_layers_the_released_code_lacks_have_keys_of_the_same_making():
+    arch = Architecture(
+        "keys",
+        32,
+        3,
+        7,
+        Stem(4, 4, 4, "patch"),
+        (Stage("convnext", 6, 12, 3, 1, 2), Stage("inverted_se", 8, 24, 3, 1, 1)),
+        head_norm=True,
+    )
+    net = Network(arch, rngs=nnx.Rngs(0))
+    found = {key: value.shape for key, value in from_network(net).items() if ".bn1." not in key}
+    first, second = "block_list.1.block_list.0", "block_list.2.block_list.0"
+    assert found == {
+        "block_list.0.conv1.weight": (4, 3, 4, 4),
+        "block_list.0.conv1.bias": (4,),
+        "block_list.0.ln1.weight": (4,),
+        "block_list.0.ln1.bias": (4,),
+        f"{first}.conv0.ln1.weight": (4,),
+        f"{first}.conv0.ln1.bias": (4,),
+        f"{first}.conv1.conv1.weight": (6, 4, 2, 2),
+        f"{first}.conv1.conv1.bias": (6,),
+        f"{first}.conv2.conv1.weight": (6, 1, 3, 3),
+        f"{first}.conv2.conv1.bias": (6,),
+        f"{first}.conv2.ln1.weight": (6,),
+        f"{first}.conv2.ln1.bias": (6,),
+        f"{first}.conv3.conv1.weight": (12, 6, 1, 1),
+        f"{first}.conv3.conv1.bias": (12,),
+        f"{first}.conv4.conv1.weight": (6, 12, 1, 1),
+        f"{first}.conv4.conv1.bias": (6,),
+        f"{first}.conv4.ls1.gamma": (6,),
+        f"{second}.conv1.conv1.weight": (18, 6, 1, 1),
+        f"{second}.conv2.conv1.weight": (18, 1, 3, 3),
+        f"{second}.se2.conv1.conv1.weight": (1, 18, 1, 1),
+        f"{second}.se2.conv1.conv1.bias": (1,),
+        f"{second}.se2.conv2.conv1.weight": (18, 1, 1, 1),
+        f"{second}.se2.conv2.conv1.bias": (18,),
+        f"{second}.conv3.conv1.weight": (8, 18, 1, 1),
+        "fc_norm.weight": (8,),
+        "fc_norm.bias": (8,),
+        "fc_linear.weight": (7, 8),
+        "fc_linear.bias": (7,),
+    }
+    # Nothing of the network is left out.
+    assert sum(value.size for value in from_network(net).values()) == sum(
+        leaf.size for leaf in jax.tree.leaves(nnx.state(net, nnx.Param, nnx.BatchStat))
+    )
 
 
 def test_every_bad_key_is_listed_and_nothing_is_loaded():

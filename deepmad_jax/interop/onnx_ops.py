@@ -1,0 +1,219 @@
+"""Every kind of layer as ONNX ops, channels first; what each does is said in `nets/block.py`.
+
+A new kind of layer is one function here and one entry in `OPS`, a new activation one in
+`ACTIVATIONS`. How blocks follow one another is said in `onnx_graph.py`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from deepmad_jax.arch import Layer
+from deepmad_jax.errors import UserError
+from deepmad_jax.nets.block import EPSILON, LAYER_NORM_EPSILON
+
+Branches = dict[str, str]  # branch -> name of the value it holds
+
+
+@dataclasses.dataclass
+class Graph:
+    """The nodes and constants so far."""
+
+    onnx: Any
+    nodes: list[Any] = dataclasses.field(default_factory=list)
+    constants: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def op(self, kind: str, inputs: list[str], **attributes: Any) -> str:
+        """Adds a node; returns the name of its one output."""
+        name = f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(self.onnx.helper.make_node(kind, inputs, [name], name, **attributes))
+        return name
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        """Adds a float32 constant; returns its name."""
+        assert name not in self.constants, name
+        return self._put(name, np.ascontiguousarray(array, np.float32))
+
+    def number(self, value: float) -> str:
+        """A float32 scalar, added once however often it is asked for."""
+        return self._put(f"float_{value:g}", np.array(value, np.float32))
+
+    def integers(self, *values: int) -> str:
+        """An int64 vector, as ops take places and sizes, added once."""
+        return self._put("_".join(map(str, ("int", *values))), np.array(values, np.int64))
+
+    def _put(self, name: str, array: np.ndarray) -> str:
+        self.constants[name] = self.onnx.numpy_helper.from_array(array, name)
+        return name
+
+
+@dataclasses.dataclass(frozen=True)
+class Spot:
+    """Where a layer is being written: its arrays (by our name), and a prefix for their names."""
+
+    graph: Graph
+    prefix: str
+    layer: Layer
+    arrays: dict[str, np.ndarray]
+
+    def value(self, branches: Branches) -> str:
+        """What the layer's own branch holds."""
+        return branches[self.layer.branch]
+
+    def constants(self, *names: str) -> list[str]:
+        """The layer's arrays as constants."""
+        return [self.graph.constant(f"{self.prefix}.{name}", self.arrays[name]) for name in names]
+
+
+def _conv(spot: Spot, branches: Branches) -> str:
+    layer, kernel = spot.layer, spot.arrays["kernel"]
+    weight = spot.graph.constant(f"{spot.prefix}.weight", kernel.transpose(3, 2, 0, 1))
+    inputs = [spot.value(branches), weight]
+    if "bias" in spot.arrays:
+        inputs += spot.constants("bias")
+    padding: dict[str, Any] = {"pads": [(layer.kernel - 1) // 2] * 4}
+    if layer.kernel == layer.stride > 1:
+        # Patches: zeros for what is missing at the edges, of which there is more at the far ones.
+        padding = {"auto_pad": "SAME_UPPER"}
+    return spot.graph.op(
+        "Conv",
+        inputs,
+        kernel_shape=[layer.kernel] * 2,
+        strides=[layer.stride] * 2,
+        group=layer.groups,
+        **padding,
+    )
+
+
+def _norm(spot: Spot, branches: Branches) -> str:
+    inputs = [spot.value(branches), *spot.constants("scale", "bias", "mean", "var")]
+    return spot.graph.op("BatchNormalization", inputs, epsilon=EPSILON)
+
+
+def _layer_norm(spot: Spot, branches: Branches) -> str:
+    # The op's axes are the last ones.
+    last = spot.graph.op("Transpose", [spot.value(branches)], perm=[0, 2, 3, 1])
+    inputs = [last, *spot.constants("scale", "bias")]
+    out = spot.graph.op("LayerNormalization", inputs, axis=-1, epsilon=LAYER_NORM_EPSILON)
+    return spot.graph.op("Transpose", [out], perm=[0, 3, 1, 2])
+
+
+def _layer_scale(spot: Spot, branches: Branches) -> str:
+    factors = spot.graph.constant(f"{spot.prefix}.scale", spot.arrays["scale"][:, None, None])
+    return spot.graph.op("Mul", [spot.value(branches), factors])
+
+
+def _act(spot: Spot, branches: Branches) -> str:
+    function = spot.layer.function
+    if function not in ACTIVATIONS:
+        raise UserError(
+            f"{spot.prefix}: the ONNX export does not know the activation {function!r}; it knows "
+            f"{', '.join(ACTIVATIONS)}."
+        )
+    return ACTIVATIONS[function](spot.graph, spot.value(branches))
+
+
+def _relu(graph: Graph, x: str) -> str:
+    return graph.op("Relu", [x])
+
+
+def _relu6(graph: Graph, x: str) -> str:
+    return graph.op("Clip", [x, graph.number(0), graph.number(6)])
+
+
+def _sigmoid(graph: Graph, x: str) -> str:
+    return graph.op("Sigmoid", [x])
+
+
+def _silu(graph: Graph, x: str) -> str:
+    return graph.op("Mul", [x, _sigmoid(graph, x)])
+
+
+def _gelu(graph: Graph, x: str) -> str:
+    """``x (1 + erf(x / sqrt 2)) / 2`` in the order that ONNX Runtime fuses; Gelu is of opset 20."""
+    erf = graph.op("Erf", [graph.op("Div", [x, graph.number(math.sqrt(2))])])
+    doubled = graph.op("Mul", [x, graph.op("Add", [erf, graph.number(1)])])
+    return graph.op("Mul", [doubled, graph.number(0.5)])
+
+
+def _pool(spot: Spot, branches: Branches) -> str:
+    return spot.graph.op(
+        "AveragePool",
+        [spot.value(branches)],
+        kernel_shape=[2, 2],
+        strides=[2, 2],
+        ceil_mode=1,
+        count_include_pad=0,  # the average is over the real pixels
+    )
+
+
+def _max_pool(spot: Spot, branches: Branches) -> str:
+    inputs = [spot.value(branches)]
+    return spot.graph.op("MaxPool", inputs, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+
+
+def _mean(spot: Spot, branches: Branches) -> str:
+    return spot.graph.op("GlobalAveragePool", [branches["main"]])
+
+
+def _scale(spot: Spot, branches: Branches) -> str:
+    branches["main"] = spot.graph.op("Mul", [branches["main"], spot.value(branches)])
+    return spot.value(branches)
+
+
+def _fork(spot: Spot, branches: Branches) -> str:
+    return branches["main"]
+
+
+def _pad(spot: Spot, branches: Branches) -> str:
+    graph, layer, value = spot.graph, spot.layer, spot.value(branches)
+    if layer.stride > 1:
+        ends = graph.integers(_PAST_ANY_END, _PAST_ANY_END)
+        axes, steps = graph.integers(2, 3), graph.integers(layer.stride, layer.stride)
+        value = graph.op("Slice", [value, graph.integers(0, 0), ends, axes, steps])
+    if layer.c_out == layer.c_in:
+        return value
+    # Before each of the four axes, then after each.
+    return graph.op("Pad", [value, graph.integers(0, 0, 0, 0, 0, layer.c_out - layer.c_in, 0, 0)])
+
+
+def _add(spot: Spot, branches: Branches) -> str:
+    return spot.graph.op("Add", [spot.value(branches), branches["shortcut"]])
+
+
+def _dense(spot: Spot, branches: Branches) -> str:
+    flat = spot.graph.op("Flatten", [spot.value(branches)], axis=1)
+    return spot.graph.op("Gemm", [flat, *spot.constants("kernel", "bias")])
+
+
+_PAST_ANY_END = 2**31 - 1
+"""Where a slice to the end may say it ends, for runtimes that compute in 32 bits too."""
+
+ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
+    "relu": _relu,
+    "relu6": _relu6,
+    "silu": _silu,
+    "gelu": _gelu,
+    "sigmoid": _sigmoid,
+}
+"""Function of an ``act`` -> what writes it, given its input, and returns the name of its output."""
+
+OPS: dict[str, Callable[[Spot, Branches], str]] = {
+    "conv": _conv,
+    "norm": _norm,
+    "layer_norm": _layer_norm,
+    "layer_scale": _layer_scale,
+    "act": _act,
+    "pool": _pool,
+    "max_pool": _max_pool,
+    "mean": _mean,
+    "dense": _dense,
+    "scale": _scale,
+    "fork": _fork,
+    "pad": _pad,
+    "add": _add,
+}
+"""Layer kind -> what writes it, given each branch's value, and returns the name of its output."""
