@@ -157,18 +157,15 @@ def to_structure(arch: Architecture) -> list[dict[str, Any]]:
     """The inverse of `from_structure`.
 
     Raises:
-        InvalidArchitecture: a block kind or groups that the released code does not have.
+        InvalidArchitecture: a block kind, groups, a stem, an activation or a head that the
+            released code does not have; one error names all of them.
     """
+    _check_expressible(arch)
     names = {block: cls for cls, block in CLASSES.items()}
     stem = arch.stem
     structure = [_conv(arch.in_channels, stem.width, stem.kernel, stem.stride)]
     width = stem.width
     for i, stage in enumerate(arch.stages, 1):
-        if stage.block not in names:
-            raise InvalidArchitecture(
-                f"Stage {i} has {stage.block} blocks, which the released TinyNAS code does not "
-                f"have; it has {', '.join(names)}."
-            )
         entry = {"class": names[stage.block], "in": width, "out": stage.width, "s": stage.stride}
         entry |= {"k": stage.kernel, "L": stage.depth, "btn": stage.inner}
         if stage.groups != 1:
@@ -179,6 +176,21 @@ def to_structure(arch: Architecture) -> list[dict[str, Any]]:
     if arch.final_width is not None:
         structure.append(_conv(width, arch.final_width, 1, 1))
     return structure
+
+
+def _check_expressible(arch: Architecture) -> None:
+    blocks = dict.fromkeys(s.block for s in arch.stages if s.block not in CLASSES.values())
+    found = [f"{block} blocks" for block in blocks]
+    found += [f"a {arch.stem.kind} stem"] * (arch.stem.kind != "conv")
+    # Whatever the blocks do: stem and final conv have it too, and theirs is a ReLU in that code.
+    found += [f"{arch.activation} activations"] * (arch.activation != ACTIVATIONS[CONV])
+    found += ["a LayerNorm in the head"] * arch.head_norm
+    if found:
+        raise InvalidArchitecture(
+            f"{arch.name} has {', '.join(found)}, which the released TinyNAS code does not have; "
+            f"its blocks are {', '.join(CLASSES.values())}. Write its architecture as JSON instead "
+            "(`to_json`; the safetensors export does so too)."
+        )
 
 
 def _conv(c_in: int, c_out: int, kernel: int, stride: int) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """TinyNAS structure files: what is read, what is written, and what every refusal says."""
 
 import ast
+import dataclasses
 import pprint
 
 import pytest
 
 from deepmad_jax.arch import Architecture, Stage, Stem, tinynas
+from deepmad_jax.arch.zoo import zoo
 from deepmad_jax.errors import InvalidArchitecture
 from tests.facts import PUBLISHED
 
@@ -160,3 +162,27 @@ def test_groups_the_released_code_does_otherwise_are_not_written(block):
     arch = Architecture("g", 32, 3, 10, Stem(8), (Stage(block, 8, 8, 3, 1, 1, groups=2),))
     with pytest.raises(InvalidArchitecture, match=r"Stage 1.*2 groups"):
         tinynas.to_text(arch)
+
+
+def test_a_network_of_other_parts_is_refused_in_one_error():
+    with pytest.raises(InvalidArchitecture) as error:
+        tinynas.to_text(zoo("convnext_t"))
+    assert str(error.value).startswith(
+        "convnext_t has convnext blocks, a patch stem, a LayerNorm in the head, which the "
+        "released TinyNAS code does not have; its blocks are basic, k1kx,"
+    )
+
+
+# Each would be read back as another network.
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"stem": Stem(8, 3, 2, "max_pool")}, "a max_pool stem"),
+        ({"activation": "silu"}, "silu activations"),
+        ({"head_norm": True}, "a LayerNorm in the head"),
+    ],
+)
+def test_designed_blocks_among_other_parts_are_not_written(change, named):
+    arch = Architecture("g", 32, 3, 10, Stem(8), (Stage("basic", 8, 8, 3, 1, 1),))
+    with pytest.raises(InvalidArchitecture, match=f"g has {named}, which"):
+        tinynas.to_text(dataclasses.replace(arch, **change))
