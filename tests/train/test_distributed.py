@@ -61,7 +61,7 @@ def test_processes_end_with_the_parameters_of_one(alone, count):
     assert counted == [37, 37]
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_loss_of_one_process_stops_the_others_and_a_restart_resumes(alone, victim):
     workdir = alone.parent / f"lost{victim}"
     both = start_together(workdir, 2, "slow=0.3")

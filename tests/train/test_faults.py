@@ -136,6 +136,7 @@ def test_file_that_may_not_grow_stops_training_and_spares_the_last_checkpoint(wh
     assert_same_run(workdir, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount a small disk"
 )
