@@ -13,6 +13,7 @@ import json
 import os
 import runpy
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -145,6 +146,8 @@ def design(config: Config, workdir: Path) -> None:
         return
     _refuse_to_mix(config, workdir)
     print(f"Designing {config.name} ...", flush=True)
+    # The plotting library takes a second to import: meanwhile the solver compiles.
+    threading.Thread(target=report.preload, daemon=True).start()
     result = design_network(config.design, config.name)
     numbers = result.to_dict()
     _settle(config, workdir, result.architecture)

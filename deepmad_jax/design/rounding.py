@@ -71,9 +71,9 @@ class Effort:
 # Free moves from many depths, cooler and from fewer points each time; then widths alone for the
 # leading depths; last a cool round free to move again.
 FULL = Effort(
-    starts=3,
+    starts=2,
     chains=256,
-    steps=700,
+    steps=550,
     rounds=(
         Round(0, True, 2e-3, 2e-2),
         Round(64, True, 1e-3, 1e-2),

@@ -4,7 +4,7 @@ Importing this, and printing a table, loads no matplotlib; `write` does so when 
 """
 
 from deepmad_jax.report.compare import compare_table
-from deepmad_jax.report.page import write
+from deepmad_jax.report.page import preload, write
 from deepmad_jax.report.tables import design_table
 
-__all__ = ["compare_table", "design_table", "write"]
+__all__ = ["compare_table", "design_table", "preload", "write"]

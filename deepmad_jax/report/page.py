@@ -5,6 +5,7 @@ Every text from a result file is escaped. Without matplotlib (the ``report`` ext
 everything but the pictures, and says so.
 """
 
+import contextlib
 import html
 import json
 import string
@@ -44,6 +45,12 @@ def write(workdir: str | Path) -> Path:
     # "replace": a name read from JSON may hold half a surrogate pair, which has no UTF-8.
     path.write_bytes(_page(run, pictures).encode("utf-8", "replace"))
     return path
+
+
+def preload() -> None:
+    """Imports what `write` will draw with, where it is installed."""
+    with contextlib.suppress(ImportError):
+        from deepmad_jax.report import pictures  # noqa: F401
 
 
 def _draw(run: Run) -> "dict[str, Picture] | None":
