@@ -161,12 +161,13 @@ def test_stablehlo_gives_our_logits_for_baselines(tmp_path):
 def test_litert_gives_our_logits(fold, tmp_path):
     pytest.importorskip("litert_converter")
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
-    net, images, logits = random_network(0)
-    (path,) = export(net, tmp_path, ["litert"], fold=fold)
-    run = interpreter.Interpreter(str(path)).get_signature_runner()
-    for image, expected in zip(images, logits, strict=True):
-        found = run(images=image[None])["logits"]
-        np.testing.assert_allclose(found, expected[None], rtol=0, atol=TOLERANCE)
+    baseline, (even, _), (baseline_logits, _) = baseline_network(EVERY_KIND)
+    for net, images, logits in (random_network(0), (baseline, even, baseline_logits)):
+        (path,) = export(net, tmp_path, ["litert"], fold=fold)
+        run = interpreter.Interpreter(str(path)).get_signature_runner()
+        for image, expected in zip(images, logits, strict=True):
+            found = run(images=image[None])["logits"]
+            np.testing.assert_allclose(found, expected[None], rtol=0, atol=TOLERANCE)
 
 
 def test_weights_and_structure_files_give_the_network_back(tmp_path):
