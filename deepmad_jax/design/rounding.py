@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from deepmad_jax.design.lattice import (
     to_point,
 )
 from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.program import COUNTING, Numbers, data_of, evaluate, form_of, spent
+from deepmad_jax.design.program import COUNTING, Numbers, Point, data_of, evaluate, form_of, spent
 from deepmad_jax.design.relax import BUDGETS
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ class Round(NamedTuple):
         kept: distinct vectors of depths that the chains start from; unused in the first round.
         moves_depth: whether chains may change depths.
         coolest, hottest: least and greatest starting temperature, shares of the relaxed objective.
+        relaxed: vectors of depths whose own relaxed optima some chains start from.
     """
 
     kept: int
     moves_depth: bool
     coolest: float
     hottest: float
+    relaxed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +81,7 @@ FULL = Effort(
         Round(0, True, 2e-3, 2e-2),
         Round(64, True, 1e-3, 1e-2),
         Round(32, True, 5e-4, 5e-3),
-        Round(16, False, 5e-4, 4e-3),
+        Round(16, False, 5e-4, 4e-3, relaxed=4),
         Round(8, True, 2e-4, 2e-3),
     ),
     pairs=8,
@@ -154,15 +157,25 @@ class Design:
 
 
 def round_solution(
-    problem: Problem, solution: "Solution", name: str, effort: Effort = FULL
+    problem: Problem,
+    solution: "Solution",
+    relax: Callable[[np.ndarray], list[Point]],
+    name: str,
+    effort: Effort = FULL,
 ) -> Design:
     """The best feasible integer network found around a relaxed optimum.
+
+    Args:
+        problem, solution: what was solved, and its optimum.
+        relax: gives the relaxed optima at vectors of fixed depths, shape (vectors, S).
+        name: of the architecture.
+        effort: how much to try.
 
     Raises:
         InfeasibleProblem: the search met no feasible network.
     """
     search = _Search(problem)
-    ascended = [search.ascend(u, 2) for u in _annealed(search, solution, effort)]
+    ascended = [search.ascend(u, 2) for u in _annealed(search, solution, relax, effort)]
     ascended.sort(key=lambda pair: -pair[1])
     leaders = [search.ascend(u, 3) for u, _ in ascended[: effort.triples]]
     best, value = max(leaders or ascended, key=lambda pair: pair[1])
@@ -248,7 +261,12 @@ def _sums(steps: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate(sums)
 
 
-def _annealed(search: _Search, solution: "Solution", effort: Effort) -> list[np.ndarray]:
+def _annealed(
+    search: _Search,
+    solution: "Solution",
+    relax: Callable[[np.ndarray], list[Point]],
+    effort: Effort,
+) -> list[np.ndarray]:
     """Promising points for the local search: ends and best points of annealed chains.
 
     Half are the best feasible points seen, half the ends of greatest merit, which may overspend by
@@ -283,6 +301,14 @@ def _annealed(search: _Search, solution: "Solution", effort: Effort) -> list[np.
             kept = feasible_pool.best(plan.kept // 2, 1)
             kept += merit_pool.best(plan.kept - len(kept), 1)
             u = np.array(kept)[np.arange(chains) % len(kept)]
+            if plan.relaxed:
+                # Annealed widths remember the depths they came from: the leading depths' own
+                # relaxed widths are where a third of the chains begin.
+                leading = [*feasible_pool.best(1, 1), *merit_pool.best(plan.relaxed, 1)]
+                vectors = np.unique([each[depths] for each in leading], axis=0)
+                points = [nearest(lattice, point) for point in relax(vectors)]
+                third = np.arange(0, chains, 3)[: chains if points else 0]
+                u[third] = [points[i % len(points)] for i in range(len(third))]
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
         noise = draw_noise(problem.seed + i, effort.steps, *u.shape)

@@ -81,7 +81,11 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
     began = time.perf_counter()
     feasible.check_floors(problem)
     solution = solve_relaxed(problem, effort.starts)
-    design = round_solution(problem, solution, name, effort)
+
+    def relax(depths: np.ndarray) -> list[Point]:
+        return relaxed_at(problem, solution, depths)
+
+    design = round_solution(problem, solution, relax, name, effort)
     return dataclasses.replace(design, seconds=time.perf_counter() - began)
 
 
@@ -95,7 +99,8 @@ def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
         [feasible.shrink_to_budgets(problem, box, x) for x in random_starts(problem, box, starts)]
     )
     with jax.enable_x64(True):
-        results = _solve_starts(form, data, box, points)
+        boxes = Box(*(np.stack([part] * starts) for part in box))
+        results = _solve_starts(form, data, boxes, points)
         x, objective, violation, multipliers, scale, history = jax.tree.map(np.asarray, results)
         solved = violation <= MAX_VIOLATION
         # The best solved start; where none is solved, the one that is least violated.
@@ -120,6 +125,33 @@ def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
     )
 
 
+def relaxed_at(problem: Problem, solution: Solution, depths: np.ndarray) -> list[Point]:
+    """The relaxed optimum at each vector of fixed depths; those that stay unsolved are left out.
+
+    Args:
+        problem, solution: what was solved, and its optimum.
+        depths: blocks of each stage, (vectors, S); solved as many at once as there were starts, so
+            that nothing is compiled anew.
+    """
+    form, data, box = form_of(problem), data_of(problem), box_of(problem)
+    at_once, where = solution.starts, slice(1 + 3 * problem.num_stages, None)
+    points = []
+    for first in range(0, len(depths), at_once):
+        # The last vector fills up the last batch.
+        some = np.minimum(np.arange(first, first + at_once), len(depths) - 1)
+        low, high, x = (np.stack([part] * at_once) for part in (box.low, box.high, solution.x))
+        low[:, where] = high[:, where] = x[:, where] = np.log(depths[some])
+        boxes = Box(low, high, np.stack([box.log_least_inner] * at_once))
+        with jax.enable_x64(True):
+            solved = jax.tree.map(np.asarray, _solve_starts(form, data, boxes, x))
+        points += [
+            Point(*(np.asarray(part) for part in to_point(solved[0][i])))
+            for i in range(min(at_once, len(depths) - first))
+            if solved[2][i] <= MAX_VIOLATION
+        ]
+    return points
+
+
 def _prices(form: Form, numbers: Numbers, multipliers: np.ndarray) -> dict[str, float]:
     """What the whole of each limit is worth; one limit may be several constraints, at the end."""
     counts = [extra.shape[-1] for extra in numbers.extra]
@@ -129,9 +161,9 @@ def _prices(form: Form, numbers: Numbers, multipliers: np.ndarray) -> dict[str, 
 
 
 @partial(jax.jit, static_argnames=("form",))
-def _solve_starts(form: Form, data: Data, box: Box, starts: Array):  # type: ignore[no-untyped-def]
+def _solve_starts(form: Form, data: Data, boxes: Box, starts: Array):  # type: ignore[no-untyped-def]
     # In turn, not batched: a batch of line searches runs every branch for every start.
-    return jax.lax.map(lambda start: _solve_one(form, data, box, start), starts)
+    return jax.lax.map(lambda each: _solve_one(form, data, *each), (boxes, starts))
 
 
 def _solve_one(form: Form, data: Data, box: Box, start: Array):  # type: ignore[no-untyped-def]
