@@ -160,13 +160,28 @@ def _solved(
         return
     # Forking a process that has started JAX's threads may hang: spawn.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    cores = context.SimpleQueue()
+    for core in itertools.islice(itertools.cycle(_cores()), workers):
+        cores.put(core)
+    pool = ProcessPoolExecutor(workers, context, _stay_on_one_core, (cores,))
     try:
         futures = {pool.submit(solve, problem): key for key, problem in todo}
         for future in as_completed(futures):
             yield futures[future], {"key": futures[future], **future.result()}
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cores() -> list[int]:
+    """The cores this process may run on; nothing to choose from where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [-1]
+
+
+def _stay_on_one_core(cores: Any) -> None:
+    """Before JAX starts, which then makes one thread: more would only wait for each other."""
+    core = cores.get()
+    if core >= 0:
+        os.sched_setaffinity(0, {core})
 
 
 def _read(path: Path) -> Iterator[tuple[str, Row]]:
