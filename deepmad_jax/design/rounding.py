@@ -90,9 +90,9 @@ FULL = Effort(
 QUICK = Effort(
     starts=1,
     chains=128,
-    steps=320,
+    steps=280,
     rounds=tuple(plan._replace(relaxed=min(plan.relaxed, 1)) for plan in FULL.rounds),
-    pairs=4,
+    pairs=2,
     triples=0,
 )
 """For sweeps: about a third of the work of `FULL`."""
