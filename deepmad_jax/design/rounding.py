@@ -307,8 +307,8 @@ def _annealed(
                 leading = [*feasible_pool.best(1, 1), *merit_pool.best(plan.relaxed, 1)]
                 vectors = np.unique([each[depths] for each in leading], axis=0)
                 points = [nearest(lattice, point) for point in relax(vectors)]
-                third = np.arange(0, chains, 3)[: chains if points else 0]
-                u[third] = [points[i % len(points)] for i in range(len(third))]
+                for chain in range(0, chains if points else 0, 3):
+                    u[chain] = points[chain // 3 % len(points)]
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
         noise = draw_noise(problem.seed + i, effort.steps, *u.shape)
