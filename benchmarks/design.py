@@ -56,7 +56,7 @@ from deepmad_jax.design.lattice import (
     to_point,
 )
 from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.program import Numbers, data_of, evaluate, form_of
+from deepmad_jax.design.program import Numbers, data_of, evaluate, form_of, spent
 from deepmad_jax.design.relax import box_of, constraints, random_starts, relaxed_numbers
 from deepmad_jax.design.relax import to_point as point_of_logs
 from deepmad_jax.design.solve import design_network
@@ -361,10 +361,9 @@ class _Plain:
         """Objectives and excesses (budgets, then structure) of points, (n,) and (n, 4)."""
         point = to_point(self.lattice, u)
         n = evaluate(self.form, self.data, point)
-        budgets = zip((n.macs, n.params, n.rho), self.data[-3:], strict=True)
-        over = [np.maximum(spent / budget - 1.0, 0.0) for spent, budget in budgets]
-        over.append(structural_violation(self.lattice, self.form.monotone, point))
-        return n.objective, np.stack(over, axis=-1)
+        over = np.maximum(spent(self.data, n) - 1.0, 0.0)
+        broken = structural_violation(self.lattice, self.form.monotone, point)
+        return n.objective, np.concatenate([over, broken[..., None]], axis=-1)
 
     def round(self, u: np.ndarray) -> np.ndarray | None:
         """Into the budgets step by step, then up step by step; None where it gets stuck outside."""
