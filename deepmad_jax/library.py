@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmad_jax.arch import Architecture, tinynas
+from deepmad_jax.arch.zoo import zoo
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError, did_you_mean
 
@@ -157,7 +158,7 @@ def load(
         return Architecture.load(path)
     if path.suffix == ".txt":
         return tinynas.load(path, resolution=resolution, classes=classes)
-    return _published(str(source))
+    return zoo(str(source))
 
 
 def export(
@@ -237,17 +238,3 @@ def _fill(net: Any, variables: dict[tuple[str, ...], Any], where: Path) -> None:
         )
     loaded = {path: leaf.replace(variables[tuple(map(str, path))]) for path, leaf in arrays.items()}
     nnx.update(net, nnx.from_flat_state(loaded))
-
-
-def _published(name: str) -> Architecture:
-    try:
-        from deepmad_jax.arch.zoo import zoo
-    except ModuleNotFoundError as error:
-        if error.name != "deepmad_jax.arch.zoo":
-            raise
-        raise MissingData(
-            f"There is no file or folder {name!r}. Give a run's folder, or a file that ends in "
-            ".json, .txt, .safetensors, .npz, .pth.tar or .pth."
-        ) from error
-    found: Architecture = zoo(name)
-    return found
