@@ -13,7 +13,7 @@ as one (at equal widths `basic` and `k1kx` save a projection).
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -63,30 +63,28 @@ EXCHANGED = 0.2
 """Share of the steps that exchange depth between two stages instead."""
 
 
-@cache
+# The rounds of one search are few; a process that tries many seeds and forms forgets the oldest.
+@lru_cache(maxsize=8)
 def draw_noise(seed: int, steps: int, chains: int, size: int) -> Noise:
     """The noise of a seed."""
     rng = np.random.default_rng(seed)
-    shape, stages = (chains, steps), (size - 1) // 4
-    jump = np.zeros((*shape, size), np.float32)
+    shape, count, stages = (chains, steps), chains * steps, (size - 1) // 4
+    jump = np.zeros((count, size), np.float32)
     for i in range(MOST_MOVED):
-        moved = 1.0 if i == 0 else rng.random(shape, dtype=np.float32) < 0.5
-        length = rng.standard_normal(shape, dtype=np.float32) * moved
-        at = rng.integers(size, size=shape)[..., None]
-        # A coordinate drawn twice keeps its first move where the second is none.
-        before = np.take_along_axis(jump, at, -1)
-        np.put_along_axis(jump, at, before + length[..., None], -1)
+        moved = 1.0 if i == 0 else rng.random(count, dtype=np.float32) < 0.5
+        length = rng.standard_normal(count, dtype=np.float32) * moved
+        jump[np.arange(count), rng.integers(size, size=count)] += length
     if stages > 1:
-        chosen = np.flatnonzero(rng.random(chains * steps, dtype=np.float32) < EXCHANGED)
+        chosen = np.flatnonzero(rng.random(count, dtype=np.float32) < EXCHANGED)
         gains = rng.integers(stages, size=chosen.size)
         loses = (gains + rng.integers(1, stages, size=chosen.size)) % stages
-        flat = jump.reshape(-1, size)
-        flat[chosen] = 0.0
-        flat[chosen, 1 + 3 * stages + gains] = 0.5
-        flat[chosen, 1 + 3 * stages + loses] = -0.5
+        jump[chosen] = 0.0
+        jump[chosen, 1 + 3 * stages + gains] = 0.5
+        jump[chosen, 1 + 3 * stages + loses] = -0.5
     trade = rng.uniform(-0.5, 1.0, shape).clip(0.0).astype(np.float32)
     # 1 - random() lies in (0, 1], whose logarithm is finite.
-    return Noise(jump, trade, np.log1p(-rng.random(shape, dtype=np.float32)))
+    log_uniform = np.log1p(-rng.random(shape, dtype=np.float32))
+    return Noise(jump.reshape(*shape, size), trade, log_uniform)
 
 
 THREADS = 2
