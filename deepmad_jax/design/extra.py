@@ -1,9 +1,10 @@
 """Further limits a user may set, each a few lines over the layer table.
 
 A limit here is a function of a network's rows that gives one or more numbers, none of which may
-exceed the user's limit. To add one: write the function, name it in `EXTRAS`, and give `Problem` a
-field of that name. The relaxation, the integer search, the checks and the tables take it from
-there. A limit that is not set costs nothing: it is left out of the compiled program.
+exceed the user's limit. To add one: write the function, name it in `MEASURES`, and give `Problem` a
+field of that name, listed in `problem.EXTRAS`. The relaxation, the integer search, the checks and
+the tables take it from there. A limit that is not set costs nothing: it is left out of the compiled
+program.
 
 The certificate's bound leaves these limits out, so it holds with them too, only less tightly.
 """
@@ -52,14 +53,9 @@ def activations(rows: Sections, width: Array, table: Array) -> list[Array]:
     Times the bytes of an element. A tensor that a shortcut keeps meanwhile is not counted.
     """
     del table
-    pieces = []
-    for row in (*rows.stem, *rows.stages, *rows.head):
-        if row.layer.kind == "conv":
-            moved = _moved(row.layer) * (row.repeat > 0)
-            of_stages = any(row is other for other in rows.stages)
-            pieces.append(moved + 0.0 * (width if of_stages else width[..., 0]))
-            pieces[-1] = pieces[-1] if of_stages else pieces[-1][..., None]
-    return pieces
+    of_stages = [peak + 0.0 * width for peak in _peaks(rows.stages)]
+    once = [peak + 0.0 * width[..., 0] for peak in _peaks([*rows.stem, *rows.head])]
+    return [*of_stages, *(peak[..., None] for peak in once)]
 
 
 def latency(rows: Sections, width: Array, table: Array) -> list[Array]:
@@ -82,7 +78,7 @@ def width_ratio(rows: Sections, width: Array, table: Array) -> list[Array]:
     return [width[..., 1:] / width[..., :-1], 0.0 * width[..., :1] + 1.0]
 
 
-EXTRAS: dict[str, Callable[[Sections, Array, Array], list[Array]]] = {
+MEASURES: dict[str, Callable[[Sections, Array, Array], list[Array]]] = {
     "layers": layers,
     "activations": activations,
     "latency": latency,
@@ -102,12 +98,12 @@ def measure(name: str, rows: Sections, width: Array, table: Array) -> Array:
     """All numbers that the limit ``name`` applies to, shape (..., count).
 
     Args:
-        name: of `EXTRAS`.
+        name: of `MEASURES`.
         rows: of the networks.
         width: of the stages, (..., S).
         table: see `read_latency`.
     """
-    return namespace(width, table).concatenate(EXTRAS[name](rows, width, table), axis=-1)
+    return namespace(width, table).concatenate(MEASURES[name](rows, width, table), axis=-1)
 
 
 @cache
@@ -159,6 +155,12 @@ def _total(rows: Sections, width: Array, cost: Callable[[Row], Array]) -> Array:
     """Sum of a cost over all rows, shape (...)."""
     stages = sum(cost(row) + 0.0 * width for row in rows.stages).sum(-1)
     return stages + sum(cost(row) for row in (*rows.stem, *rows.head))
+
+
+def _peaks(rows: list[Row]) -> list[Array]:
+    """Elements that each conv of the rows moves, 0 where it is not there."""
+    convs = [row for row in rows if row.layer.kind == "conv"]
+    return [_moved(row.layer) * (row.repeat > 0) for row in convs]
 
 
 def _moved(layer: Layer) -> Array:

@@ -11,9 +11,9 @@ import numpy as np
 from deepmad_jax.arch.cost import fan_in
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.design.entropy import effectiveness
-from deepmad_jax.design.extra import EXTRAS, UNITS
+from deepmad_jax.design.extra import UNITS
 from deepmad_jax.design.lattice import Lattice, inner_bounds, lattice_of, repair, to_point
-from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.problem import EXTRAS, Problem
 from deepmad_jax.design.program import Numbers, data_of, evaluate, form_of
 from deepmad_jax.design.relax import BUDGETS, Box
 from deepmad_jax.design.relax import to_point as point_of_logs

@@ -74,7 +74,7 @@ class Numbers(NamedTuple):
 class Form:
     """What is static in a problem: problems of equal form share one compiled solver.
 
-    ``extras`` names the further limits that are set (see `extra.EXTRAS`).
+    ``extras`` names the further limits that are set (see `extra.MEASURES`).
     """
 
     block: str
