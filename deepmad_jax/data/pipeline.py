@@ -14,6 +14,7 @@ Grain moves the data: workers make chunks of a batch, not single images, because
 
 import dataclasses
 import functools
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +37,8 @@ FRAMINGS = ("crop", "shift", "none")
 """What ``config.data.train_augment`` may be."""
 
 READ_THREADS = 4
-"""Chunks made at the same time without workers, and as many again wait. Decoding leaves the GIL."""
+"""Chunks made ahead without workers, and as many of them at the same time as there are cores.
+Decoding leaves the GIL."""
 
 MOST_IN_CHUNK = 64
 """Images that one worker makes at a time: enough that Grain's cost is spread, few enough that all
@@ -154,12 +156,21 @@ def _read(chunks: Any, share: int, workers: int, first_batch: int) -> grain.Data
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         moving = stream.to_iter_dataset(grain.ReadOptions(1, 1)).mp_prefetch(options)
     else:
-        moving = stream.to_iter_dataset(grain.ReadOptions(READ_THREADS, READ_THREADS))
+        # Threads that share one core cost a twentieth of it.
+        threads = min(READ_THREADS, _cores())
+        moving = stream.to_iter_dataset(grain.ReadOptions(threads, READ_THREADS))
     if in_batch > 1:
         moving = moving.batch(in_batch, batch_fn=_join)
         # In a thread: joining a batch of 2048 images at 224 pixels takes tens of milliseconds.
         moving = grain.experimental.ThreadPrefetchIterDataset(moving, prefetch_buffer_size=1)
     return iter(moving)
+
+
+def _cores() -> int:
+    """Those that this process may use; fewer than the machine's where it is pinned."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _join(chunks: Sequence[Chunk]) -> Chunk:
