@@ -7,8 +7,9 @@ stuck; each keeps the best feasible point it has seen. One jitted loop serves al
 form.
 
 Single steps alone would freeze early where steps only pay together, so a step may also exchange a
-block between two stages, pay for a block with its stage's widths, or move neighbours of equal width
-as one (at equal widths `basic` and `k1kx` save a projection).
+block between two stages; pay for a block, a kernel or an inner width with its stage's widths; move
+a run of equal widths as one, or make a width equal to its neighbour's (at equal widths `basic` and
+`k1kx` save a projection).
 """
 
 import itertools
@@ -47,8 +48,9 @@ class Noise(NamedTuple):
 
     Attributes:
         jump: standard normal where a coordinate moves, else 0, (chains, steps, 1 + 4 S), float32.
-        trade: exponent with which a stage's widths pay for its change of depth, (chains, steps),
-            float32; 0 for not at all, and then neighbours of equal width move together.
+        trade: exponent with which a stage's widths pay for what else changes in it, (chains,
+            steps), float32; negative for not at all, and then equal widths move together, or
+            below `EQUALISED` a width takes its neighbour's.
         log_uniform: logarithms of uniform numbers, (chains, steps), float32.
     """
 
@@ -59,6 +61,8 @@ class Noise(NamedTuple):
 
 MOST_MOVED = 3
 """Coordinates that one step may move: one surely, each of the others with probability 1/2."""
+LEAST_TRADE, EQUALISED = -0.5, -0.35
+"""Trades are even between the first and 1."""
 EXCHANGED = 0.2
 """Share of the steps that exchange depth between two stages instead."""
 
@@ -81,7 +85,7 @@ def draw_noise(seed: int, steps: int, chains: int, size: int) -> Noise:
         jump[chosen] = 0.0
         jump[chosen, 1 + 3 * stages + gains] = 0.5
         jump[chosen, 1 + 3 * stages + loses] = -0.5
-    trade = rng.uniform(-0.5, 1.0, shape).clip(0.0).astype(np.float32)
+    trade = rng.uniform(LEAST_TRADE, 1.0, shape).astype(np.float32)
     # 1 - random() lies in (0, 1], whose logarithm is finite.
     log_uniform = np.log1p(-rng.random(shape, dtype=np.float32))
     return Noise(jump.reshape(*shape, size), trade, log_uniform)
@@ -154,7 +158,7 @@ def _anneal(
         jump, trade, log_uniform, cooling = inputs
         # Long steps find the region, single ones the optimum in it.
         size = jnp.where(scale > 1, 1.0 + (scale - 1.0) * cooling, scale)
-        candidate = repair(lattice, _moved(u, _whole(jump, size), trade[:, None]))
+        candidate = repair(lattice, _moved(lattice, u, _whole(jump, size), trade[:, None]))
         new_value, feasible_value = merit(candidate)
         accept = log_uniform * temperatures * cooling < new_value - value
         u = jnp.where(accept[:, None], candidate, u)
@@ -180,30 +184,50 @@ def _whole(jump: Array, scale: Array) -> Array:
     return jnp.where(scale > 0, jnp.sign(jump) * size, 0.0)
 
 
-def _moved(u: Array, jump: Array, trade: Array) -> Array:
-    """u after a jump, each stage's widths scaled by (depth before / after) ** trade.
+def _moved(lattice: Lattice, u: Array, jump: Array, trade: Array) -> Array:
+    """u after a jump whose changes of depth, kernel and inner width are paid for with widths.
 
-    A block more costs percents of a budget, which no single step of a width makes up for. Where
-    there is no trade, a stage's move of width takes along a neighbour of equal width.
+    A block or a kernel more costs percents of a budget, which no single step of a width makes up
+    for: the stage's widths are scaled by (before / after) ** trade of depth and kernel, and its
+    width by that of the inner width. Without trade, widths move as `_widths_moved` says.
     """
     stem, width, inner, kernel, depth = split(u)
     more_stem, more_width, more_inner, more_kernel, more_depth = split(jump)
-    after = jnp.maximum(depth + more_depth, 1.0)
-    paid = jnp.exp(trade * jnp.log(depth / after))
+    depth_after = jnp.maximum(depth + more_depth, 1.0)
+    inner_after = jnp.maximum(inner + more_inner, 1.0)
+    kernel_after = jnp.clip(kernel + more_kernel, 0, lattice.kernels.size - 1)
+    log_kernels = jnp.log(lattice.kernels)
+    log_cost = jnp.log(depth_after / depth)
+    log_cost += log_kernels[kernel_after.astype(int)] - log_kernels[kernel.astype(int)]
+    exponent = jnp.maximum(trade, 0.0)
+    paid = jnp.exp(-exponent * log_cost)
+    paid_by_width = paid * jnp.exp(-exponent * jnp.log(inner_after / inner))
 
     before = jnp.concatenate([stem[..., None], width], axis=-1)
     more = jnp.concatenate([more_stem[..., None], more_width], axis=-1)
-    together = (before[..., 1:] == before[..., :-1]) & (trade == 0)
-    none = jnp.zeros_like(more[..., :1])
-    from_left = jnp.concatenate([none, jnp.where(together, more[..., :-1], 0.0)], axis=-1)
-    from_right = jnp.concatenate([jnp.where(together, more[..., 1:], 0.0), none], axis=-1)
-    more = more + from_left + from_right
-
+    more = jnp.where(trade > 0, more, _widths_moved(before, more, trade < EQUALISED))
     parts = [
         before[..., :1] + more[..., :1],
-        jnp.rint(width * paid) + more[..., 1:],
+        jnp.rint(width * paid_by_width) + more[..., 1:],
         jnp.rint(inner * paid) + more_inner,
-        kernel + more_kernel,
-        after,
+        kernel_after,
+        depth_after,
     ]
     return jnp.concatenate(parts, axis=-1)
+
+
+def _widths_moved(before: Array, more: Array, equalised: Array) -> Array:
+    """Steps of the widths, the stem's first, that keep equal widths equal or make them so.
+
+    Args:
+        before, more: widths and their steps, (chains, 1 + S).
+        equalised: where a width that moves takes its neighbour's, the next one's upward and the
+            one before's downward; elsewhere a run of equal widths takes the steps of its members.
+    """
+    changes = (before[..., 1:] != before[..., :-1]).astype(jnp.int32)
+    run = jnp.cumsum(jnp.pad(changes, ((0, 0), (1, 0))), axis=-1)
+    together = ((run[..., :, None] == run[..., None, :]) * more[..., None, :]).sum(-1)
+    left = jnp.concatenate([before[..., :1], before[..., :-1]], axis=-1)
+    right = jnp.concatenate([before[..., 1:], before[..., -1:]], axis=-1)
+    neighbour = jnp.where(more > 0, right, jnp.where(more < 0, left, before))
+    return jnp.where(equalised, neighbour - before, together)

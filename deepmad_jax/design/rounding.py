@@ -1,9 +1,9 @@
 """From the relaxed optimum to an integer design that meets every budget exactly.
 
-Annealed chains from many integer depths around the relaxed ones (`anneal`), then an exact local
-search on the best of them: steepest ascent over all pairs of steps, then over all triples. The
-search only ever keeps feasible points, and the result is checked once more on the
-built architecture in whole numbers.
+Rounds of annealed chains (`anneal`), the first from many integer depths around the relaxed ones,
+the next from the best points so far and from crosses of them; then an exact local search on the
+best: steepest ascent over all pairs of steps, then over all triples. The search only ever keeps
+feasible points, and the result is checked once more on the built architecture in whole numbers.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ class Round(NamedTuple):
 
     Attributes:
         kept: distinct vectors of depths that the chains start from; unused in the first round.
-        moves_depth: whether chains may change depths.
+        moves_depth: whether chains may change depths and kernels, or widths alone.
         coolest, hottest: least and greatest starting temperature, shares of the relaxed objective.
         relaxed: vectors of depths whose own relaxed optima some chains start from.
     """
@@ -275,7 +275,7 @@ def _annealed(
     """
     problem, lattice, chains = search.problem, search.lattice, effort.chains
     stages = problem.num_stages
-    depths = slice(1 + 3 * stages, 1 + 4 * stages)
+    kernels, depths = slice(1 + 2 * stages, 1 + 3 * stages), slice(1 + 3 * stages, 1 + 4 * stages)
     at = nearest(lattice, solution.point)
     rng = np.random.default_rng(problem.seed)
 
@@ -301,6 +301,7 @@ def _annealed(
             kept = feasible_pool.best(plan.kept // 2, 1)
             kept += merit_pool.best(plan.kept - len(kept), 1)
             u = np.array(kept)[np.arange(chains) % len(kept)]
+            u = np.asarray(repair(lattice, _crossed(u, stages, rng)))
             if plan.relaxed:
                 # Annealed widths remember the depths they came from: the leading depths' own
                 # relaxed widths are where a third of the chains begin.
@@ -309,6 +310,7 @@ def _annealed(
                 points = [nearest(lattice, point) for point in relax(vectors)]
                 for chain in range(0, chains if points else 0, 3):
                     u[chain] = points[chain // 3 % len(points)]
+        scale[kernels] = 0.7 if plan.moves_depth else 0.0
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
         noise = draw_noise(problem.seed + i, effort.steps, *u.shape)
@@ -321,6 +323,24 @@ def _annealed(
         return found
     cheapest = feasible.smallest_network(lattice, problem)
     return [*found, cheapest, feasible.widest_network(lattice, problem)]
+
+
+def _crossed(u: np.ndarray, stages: int, rng: np.random.Generator) -> np.ndarray:
+    """Half of the points with their last stages, from some stage on, taken from another point.
+
+    What one stage may be depends on its neighbours and on what the budgets leave: good beginnings
+    and good ends of networks combine.
+
+    Args:
+        u: coordinates, (points, 1 + 4 S).
+        stages: S.
+    """
+    if stages == 1:
+        return u
+    others = u[rng.permutation(len(u))]
+    cut = rng.integers(1, stages, size=(len(u), 1))
+    stage = np.concatenate([[0], np.tile(np.arange(stages), 4)])  # the stem goes with the first
+    return np.where((stage >= cut) & (rng.random((len(u), 1)) < 0.5), others, u)
 
 
 class _Pool:
