@@ -21,11 +21,11 @@ import ml_collections
 
 from deepmad_jax.arch.reference import from_file as from_file
 from deepmad_jax.arch.reference import published as published
-from deepmad_jax.design.problem import Problem, Sweep
+from deepmad_jax.design.problem import Problem, Sampling, Sweep
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 JOBS = (
-    "design", "train", "evaluate", "describe", "compare", "sweep", "certify", "export",
+    "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
@@ -199,6 +199,7 @@ class Config:
         design: the program to solve.
         data, train: see there.
         sweep: the budgets of the ``sweep`` job.
+        sample: the draw of the ``sample`` job, which stands in for ``design``.
         certify_seconds: how long the ``certify`` job tightens its bound.
         export: which of `EXPORTS` the ``export`` job writes.
         export_fold: fold BatchNorm into the convs where the format holds a computation.
@@ -213,6 +214,7 @@ class Config:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
+    sample: Sampling = dataclasses.field(default_factory=Sampling)
     certify_seconds: float = 60.0
     export: tuple[str, ...] = ("safetensors", "tinynas")
     export_fold: bool = False

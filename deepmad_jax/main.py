@@ -8,6 +8,7 @@ of the user's ends with one message on stderr and exit status 2; what was alread
 """
 
 import argparse
+import dataclasses
 import inspect
 import json
 import os
@@ -157,6 +158,30 @@ def design(config: Config, workdir: Path) -> None:
     print(f"Saved {workdir / 'architecture.json'}, design.json and report.html.", flush=True)
 
 
+def sample(config: Config, workdir: Path) -> None:
+    """Draws random architectures; writes the chosen one as ``architecture.json``."""
+    from deepmad_jax import report
+    from deepmad_jax.design.sample import sample_architectures
+
+    _refuse_to_mix(config, workdir)
+    draw = config.sample
+    print(f"Drawing {draw.count} architectures, to take number {draw.index} ...", flush=True)
+    drawn = sample_architectures(
+        config.design,
+        draw.count,
+        draw.rho_low,
+        draw.rho_high,
+        seed=config.design.seed,
+        least_use=draw.least_use,
+        max_growth=draw.max_growth,
+    )
+    architecture = dataclasses.replace(drawn[draw.index], name=config.name)
+    _settle(config, workdir, architecture)
+    (workdir / "design.json").unlink(missing_ok=True)  # of a design that was here before
+    print(report.design_table(architecture, _numbers_of(architecture)))
+    print(f"Saved {workdir / 'architecture.json'}.", flush=True)
+
+
 def train(config: Config, workdir: Path) -> None:
     """Trains the workdir's architecture on ``config.data``; writes metrics and checkpoints."""
     from deepmad_jax import report
@@ -273,6 +298,7 @@ def export(config: Config, workdir: Path) -> None:
 
 DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "design": design,
+    "sample": sample,
     "train": train,
     "evaluate": evaluate,
     "describe": describe,

@@ -1,6 +1,7 @@
 """Every config file and variant loads, and holds the problem and the recipe it is named for."""
 
 import dataclasses
+import math
 import runpy
 from pathlib import Path
 
@@ -20,6 +21,8 @@ VARIANTS = [
 # name -> block, stages, rho, MACs, params, resolution: SPEC section 4, from the paper's tables.
 R18, R34 = ("bottleneck", 5, 0.3, 1.82e9, 11.69e6, 224), ("bottleneck", 5, 0.3, 3.68e9, 21.8e6, 224)
 B0, MB = ("mbconv_se", 7, 0.5, 390e6, 5.3e6, 224), ("mbconv_se", 7, 0.5, 320e6, 3.5e6, 224)
+
+RANDOM_CIFAR = ("basic", 3, math.inf, 41e6, 0.28e6, 32)
 
 
 def at_rho(problem, rho):
@@ -56,6 +59,8 @@ NAMED = {
     "mb_rho1.0": at_rho(MB, 1.0),
     "r20_cifar": ("basic", 3, 0.5, 41e6, 0.28e6, 32),
     "digits": ("basic", 3, 0.2, 5e6, 0.05e6, 16),
+    "random_cifar": RANDOM_CIFAR,
+    **{f"random_cifar_{i}": RANDOM_CIFAR for i in range(65)},
 }
 
 # The rows of Tables 7 and 8: last level's weight; guideline off.

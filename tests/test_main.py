@@ -1,5 +1,6 @@
 """The command line, as a user types it: the design job, its files, and every refusal."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 
 import deepmad_jax as dm
 from deepmad_jax.arch import Architecture, Stage, Stem
+from deepmad_jax.design import sample_architectures
+from deepmad_jax.design.entropy import levels_of
 from deepmad_jax.interop import from_network
 from deepmad_jax.main import main, parse
 from deepmad_jax.train import Checkpoints
@@ -79,6 +82,29 @@ def test_fields_set_on_the_command_line_reach_the_design(tmp_path):
     assert design["budgets"]["params"] == 3e4
     assert design["budgets"]["rho"] == 0.3
     assert design["params"] <= 3e4
+
+
+RANDOM = ("--config.jobs=sample", "--config.design.rho=inf", "--config.sample.count=4")
+
+
+def test_sample_job_takes_the_network_of_its_stratum(tmp_path, capsys):
+    space = parse(command(*RANDOM))[0].design
+    drawn = sample_architectures(space, 4, 0.1, 1.0)
+    for index in (0, 3):
+        workdir = tmp_path / str(index)
+        flags = [f"--config.sample.index={index}", "--workdir", str(workdir)]
+        assert main(command(*RANDOM, *flags)) == 0
+        taken = Architecture.load(workdir / "architecture.json")
+        assert dataclasses.replace(taken, name=drawn[index].name) == drawn[index]
+        assert 0.1 + 0.225 * index <= levels_of(taken)[-1]["rho"] < 0.1 + 0.225 * (index + 1)
+    assert "width growth" in capsys.readouterr().out
+
+
+def test_sample_refuses_an_index_beyond_the_draw_and_a_rho_that_excludes_it(refused):
+    assert "sample.index is 4, but must be one of 0 to 3" in refused(
+        *RANDOM, "--config.sample.index=4"
+    )
+    assert "design.rho allows 0.2 at most" in refused("--config.jobs=sample")
 
 
 def test_describe_prints_the_table_of_a_file(tmp_path, capsys):

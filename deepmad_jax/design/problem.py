@@ -173,6 +173,33 @@ class Sweep:
                 raise InvalidConfig(f"sweep.{name} is {getattr(self, name)}, but must be positive.")
 
 
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """Which random architectures of ``config.design``'s space are drawn, and which one is taken.
+
+    Attributes:
+        count: architectures of the draw, one in each of as many strata of rho.
+        index: the one to take, from 0, by ascending rho.
+        rho_low, rho_high: the range of rho.
+        least_use: share of its budget that MACs or params (at least one of them) must use.
+        max_growth: greatest ratio of a stage's width to the width before it.
+    """
+
+    count: int = 65
+    index: int = 0
+    rho_low: float = 0.1
+    rho_high: float = 1.0
+    least_use: float = 0.85
+    max_growth: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise InvalidConfig(
+                f"sample.index is {self.index}, but must be one of 0 to {self.count - 1} "
+                "(sample.count networks are drawn)."
+            )
+
+
 def _check_problem(p: Problem) -> None:
     if p.block in BASELINE_BLOCKS:
         raise InvalidConfig(
