@@ -1,0 +1,125 @@
+"""Many networks trained on scikit-learn's digits by the product's own train job, resumably.
+
+What `digits_resnet` and `digits_entropy` share. Each network and seed trains in a workdir of its
+own, with the recipe of ``configs/digits.py``: one that is finished is not trained again, one that
+was cut short goes on from its checkpoint.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import itertools
+import json
+import multiprocessing
+import os
+import platform
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from deepmad_jax.arch.cost import macs, params
+from deepmad_jax.arch.layers import layer_table
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.config import Config, to_dict
+from deepmad_jax.design.entropy import levels_of
+from deepmad_jax.main import parse
+
+CONFIG_FILE = Path(__file__).parent.parent / "configs" / "digits.py"
+CONFIG: Config = parse(["digits_runs", "--config", str(CONFIG_FILE)])[0]
+"""The recipe, and the space of `CONFIG.design`."""
+
+WEIGHTS = CONFIG.design.level_weights
+
+
+def train_all(
+    architectures: Sequence[Architecture],
+    seeds: Sequence[int],
+    epochs: float,
+    directory: Path,
+    workers: int = 0,
+) -> dict[str, list[dict[str, float]]]:
+    """The last evaluation of every network: ``top1`` (share) and ``loss`` (nats) by seed, by name.
+
+    Args:
+        architectures: of distinct names.
+        seeds: of initialisation, shuffling and augmentation.
+        epochs: of training; warm-up is a tenth.
+        directory: holds the workdirs; made if need be.
+        workers: processes, each on a core of its own; 0 is one for each core.
+    """
+    recipe = dataclasses.replace(CONFIG.train, epochs=epochs, warmup_epochs=epochs / 10)
+    jobs = {}
+    for seed, arch in itertools.product(seeds, architectures):
+        config = dataclasses.replace(CONFIG, train=dataclasses.replace(recipe, seed=seed))
+        jobs[arch.name, seed] = (config, arch, directory / f"{arch.name}-{seed}")
+    # A thread of a process that has started JAX's threads may hang when forked: spawn.
+    context = multiprocessing.get_context("spawn")
+    cores = context.SimpleQueue()
+    available = sorted(os.sched_getaffinity(0))
+    workers = workers or len(available)
+    for core in itertools.islice(itertools.cycle(available), workers):
+        cores.put(core)
+    lines = {}
+    with ProcessPoolExecutor(workers, context, _start_worker, (cores, directory)) as pool:
+        futures = {pool.submit(_train, *job): name for name, job in jobs.items()}
+        for future in as_completed(futures):
+            name = futures[future]
+            lines[name] = future.result()
+            print(f"{name[0]} seed {name[1]}: top-1 {lines[name]['top1']:.2%}", flush=True)
+    return {arch.name: [lines[arch.name, seed] for seed in seeds] for arch in architectures}
+
+
+def describe(arch: Architecture) -> dict[str, Any]:
+    """What a table says of a network: costs, layers, rho, and its weighted entropy in nats."""
+    table, levels = layer_table(arch), levels_of(arch)
+    return {
+        "name": arch.name,
+        "params": int(params(table)),
+        "macs": int(macs(table)),
+        "layers": int(levels[-1]["layers"]),
+        "rho": round(float(levels[-1]["rho"]), 4),
+        "entropy": round(sum(a * h["entropy"] for a, h in zip(WEIGHTS, levels, strict=True)), 1),
+        "architecture": arch.to_dict(),
+    }
+
+
+def write_result(path: Path, command: str, rows: list[dict[str, Any]], **more: Any) -> None:
+    """Writes a result file: date, machine, command, recipe and rows."""
+    result = {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
+        "command": command,
+        "recipe": {"data": to_dict(CONFIG)["data"], "train": to_dict(CONFIG)["train"]},
+        **more,
+        "rows": rows,
+    }
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _start_worker(cores: Any, directory: Path) -> None:
+    # Before JAX starts, which then makes one thread: more would only wait for each other.
+    os.sched_setaffinity(0, {cores.get()})
+    import jax
+
+    # The seeds of a network share what is compiled.
+    jax.config.update("jax_compilation_cache_dir", str(directory / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _train(config: Config, arch: Architecture, workdir: Path) -> dict[str, float]:
+    from deepmad_jax.tasks import classify
+    from deepmad_jax.train.logbook import last_line
+
+    done = workdir / "done.json"
+    if done.exists():
+        line: dict[str, float] = json.loads(done.read_text())
+        return line
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
+        classify.train(config, arch, workdir)
+    found = last_line(workdir, "eval")
+    assert found is not None
+    line = {"top1": found["top1"], "loss": found["loss"]}
+    done.write_text(json.dumps(line))
+    return line
