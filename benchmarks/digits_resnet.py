@@ -14,7 +14,7 @@ goes on where it was. On one of two shared CPU cores that took 17 minutes and pr
     designed_rho0.5  54,982  2,444,608      43  0.496   10,640   99.44 (0.20)          0.1305
 
 The designs' means are 0.56 to 0.67 points higher, two of the 360 test images, and their losses 16
-to 20 % lower; four of five seeds agree, the fifth has the hand-made network at 100 %. Paired over
+to 20 % lower; on three or four of the five seeds the design is better. Paired over
 the seeds the difference in top-1 has p = 0.14 to 0.18: it points one way and proves little.
 """
 
