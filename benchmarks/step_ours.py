@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from benchmarks.step_worker import (
     COPY_BYTES,
@@ -22,10 +21,9 @@ from benchmarks.step_worker import (
 )
 from deepmad_jax.config import DataConfig, TrainConfig
 from deepmad_jax.data import open_dataset
-from deepmad_jax.nets import Network
 from deepmad_jax.nets.stage import SCAN_BY_BACKEND
 from deepmad_jax.tasks.classify.functions import make_loss_fn, make_sums_fn, split_network
-from deepmad_jax.tasks.classify.job import DTYPES
+from deepmad_jax.tasks.classify.job import make_network
 from deepmad_jax.train import (
     Plan,
     TrainState,
@@ -116,14 +114,7 @@ def _step_state_batch(spec: Spec, scan: bool | None) -> tuple[Any, TrainState, A
     schedule = make_schedule(settings, Plan.of(settings, IMAGENET_IMAGES))
     optimizer = make_optimizer(settings, schedule)
     mesh = make_mesh([device])
-    net = Network(
-        arch,
-        rngs=nnx.Rngs(settings.seed),
-        dtype=DTYPES[settings.dtype],
-        batch_norm_momentum=settings.batch_norm_momentum,
-        scan=settings.scan,
-        zero_init=settings.zero_init,
-    )
+    net = make_network(arch, settings, cpu_convs=spec.cpu_convs)
     graphdef, params, batch_stats = split_network(net)
     state = place(mesh, create_state(params, batch_stats, optimizer, ema=False))
     arrays = arrays_of(arch, spec.batch)

@@ -41,6 +41,7 @@ class Spec:
         dtype: of the computation; None is bfloat16 on a GPU, else float32.
         round_seconds: how long a round is to last.
         scan: as in `TrainConfig`, of ours.
+        cpu_convs: as in `make_network`, of ours.
         torch_mode: of torch.compile; ``eager`` does not compile.
     """
 
@@ -52,6 +53,7 @@ class Spec:
     dtype: str | None = None
     round_seconds: float = 1.0
     scan: bool | None = None
+    cpu_convs: bool | None = None
     torch_mode: str = "default"
 
     def architecture(self) -> Architecture:

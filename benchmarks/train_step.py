@@ -16,20 +16,25 @@ take turns, so that other load on the machine falls on both; medians and their r
 read. The first step's time holds tracing and compilation.
 
 The roofline line counts 3 times the forward pass's MACs for a train step, from the layer table, and
-the bytes that XLA estimates for the program it compiled (in caches or not). What the device can do
-is measured in the same run: a large matmul in the computation's dtype and adding one to a large
-array, the better of the two frameworks in each.
+the bytes that XLA estimates for the program it compiled (in caches or not; a loop, as in the kernel
+gradients of `deepmad_jax/nets/cpu_conv.py`, counts as one turn). What the device can do is measured
+in the same run: a large matmul in the computation's dtype and adding one to a large array, the
+better of the two frameworks in each.
 
 On one core of a busy two-core AMD EPYC, jax 0.10.2 beside torch 2.13.0, float32, batches of 8 at 96
-pixels, 18 minutes (2026-11-24; ``results/train_step_cpu_2026-11-24.json`` has command and rounds):
+pixels, two rounds, 14 minutes (2026-11-25; ``results/train_step_cpu_2026-11-25.json`` has command
+and rounds). By wall time the other load shows; CPU time, on the right, is steadier:
 
-    network      step   ours ms  torch ms  ours / torch   by CPU seconds
-    resnet50     train    656.9     440.3          0.67             0.65
-    resnet50     eval     259.7     201.4          0.78             0.94
-    deepmad_r50  train   1264.0     453.0          0.36             0.35
-    deepmad_r50  eval     182.3     110.1          0.60             0.59
-    deepmad_29m  train   9583.0    1385.9          0.14             0.13
-    deepmad_29m  eval    1154.2     256.2          0.22             0.22
+    network      step   ours ms  torch ms  ours / torch   ours CPU ms  torch CPU ms  ours / torch
+    resnet50     train   1897.6    1555.0          0.82         531.3         468.9          0.88
+    resnet50     eval     380.5     472.3          1.24         115.8         118.7          1.03
+    deepmad_r50  train   2232.7    1323.3          0.59         667.6         438.9          0.66
+    deepmad_r50  eval     390.3     267.9          0.69         180.8         109.9          0.61
+    deepmad_29m  train   2130.3    2209.6          1.04        1418.0        1262.1          0.89
+    deepmad_29m  eval     443.4     469.1          1.06         221.8         229.5          1.03
+
+What the convs' forms for a CPU contribute stands in `deepmad_jax/nets/cpu_conv.py`
+(``--cpu-convs=false`` does without).
 
 On GPU, where the target is 1.15: not yet run.
 """
@@ -52,6 +57,7 @@ from deepmad_jax.arch.cost import macs, params
 FRAMEWORKS = ("ours", "torch")
 BATCHES = {"cpu": "4,8", "gpu": "64,128,256"}
 RESOLUTION_PX = {"cpu": 96, "gpu": None}
+CHOICES = {"auto": None, "true": True, "false": False}
 RATES = ("flops_per_second", "bytes_per_second")
 PASSES = {"train": 3, "eval": 1}
 """MACs of a step over those of the forward pass: each conv has two gradients of its own cost."""
@@ -73,7 +79,8 @@ def main() -> None:
         "resolution_px": resolution_px,
         "dtype": args.dtype,
         "round_seconds": args.seconds,
-        "scan": {"auto": None, "true": True, "false": False}[args.scan],
+        "scan": CHOICES[args.scan],
+        "cpu_convs": CHOICES[args.cpu_convs],
         "torch_mode": args.torch_mode,
     }
     rows: list[dict[str, Any]] = []
@@ -261,7 +268,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each round, about")
     parser.add_argument("--cores", type=int, help="CPU cores to use; by default all there are")
-    parser.add_argument("--scan", choices=("auto", "true", "false"), default="auto", help="of ours")
+    parser.add_argument("--scan", choices=CHOICES, default="auto", help="of ours")
+    parser.add_argument("--cpu-convs", choices=CHOICES, default="auto", help="of ours")
     parser.add_argument("--torch-mode", default="default", help="of torch.compile, or eager")
     parser.add_argument("--out", help="a JSON file for the result")
     parser.add_argument("--worker", help=argparse.SUPPRESS)

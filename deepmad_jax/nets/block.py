@@ -6,6 +6,7 @@ kind of layer is one entry in the tables and one rule below. The stem, the final
 classifier are blocks too. Initial kernels are drawn in `init.py`.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from deepmad_jax.arch import Layer
+from deepmad_jax.nets.cpu_conv import conv_for_cpu
 
 EPSILON = 1e-5
 """Added to the variance by every BatchNorm, as PyTorch does."""
@@ -67,6 +69,7 @@ class Block(nnx.Module):
         rngs: asked for by the layers; they draw nothing, kernels start at zero (see `init.py`).
         dtype: of the computation; parameters and BatchNorm statistics are float32.
         batch_norm_momentum: share of the new batch in the running statistics.
+        cpu_convs: compute convs as suits a CPU (see `cpu_conv.py`).
 
     Attributes:
         plan: name (see `layer_names`) and layer, in order of execution.
@@ -80,13 +83,15 @@ class Block(nnx.Module):
         rngs: nnx.Rngs,
         dtype: jnp.dtype,
         batch_norm_momentum: float,
+        cpu_convs: bool = False,
     ):
+        settings = _Settings(rngs, dtype, batch_norm_momentum, cpu_convs)
         self.dtype = dtype
         self.frozen = False
         self.plan = tuple(zip(layer_names(layers), layers, strict=True))
         self.layers = nnx.Dict(
             {
-                name: MODULES[layer.kind](layer, rngs, dtype, batch_norm_momentum)
+                name: MODULES[layer.kind](layer, settings)
                 for name, layer in self.plan
                 if name is not None
             }
@@ -155,7 +160,18 @@ class LayerScale(nnx.Module):
         return x * self.scale[...]
 
 
-def _conv(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nnx.Conv:
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """Arguments of a `Block` that its layers are made with."""
+
+    rngs: nnx.Rngs
+    dtype: jnp.dtype
+    batch_norm_momentum: float
+    cpu_convs: bool
+
+
+def _conv(layer: Layer, settings: _Settings) -> nnx.Conv:
+    convolve = conv_for_cpu if settings.cpu_convs else jax.lax.conv_general_dilated
     return nnx.Conv(
         layer.c_in,
         layer.c_out,
@@ -166,47 +182,48 @@ def _conv(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nn
         padding="SAME" if layer.kernel == layer.stride else (layer.kernel - 1) // 2,
         feature_group_count=layer.groups,
         use_bias=layer.bias,
-        dtype=dtype,
+        dtype=settings.dtype,
         kernel_init=jax.nn.initializers.zeros,
-        rngs=rngs,
+        conv_general_dilated=convolve,
+        rngs=settings.rngs,
     )
 
 
-def _norm(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nnx.BatchNorm:
+def _norm(layer: Layer, settings: _Settings) -> nnx.BatchNorm:
     return nnx.BatchNorm(
         layer.c_out,
         # Flax's momentum is the share of the old statistics, ours (and PyTorch's) of the new batch.
-        momentum=1.0 - momentum,
+        momentum=1.0 - settings.batch_norm_momentum,
         epsilon=EPSILON,
         # Not the block's dtype: Flax would round the running statistics to bfloat16 before use.
         dtype=jnp.float32,
-        rngs=rngs,
+        rngs=settings.rngs,
     )
 
 
-def _layer_norm(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nnx.LayerNorm:
+def _layer_norm(layer: Layer, settings: _Settings) -> nnx.LayerNorm:
     return nnx.LayerNorm(
         layer.c_out,
         epsilon=LAYER_NORM_EPSILON,
         # Flax's fast variance, mean(x^2) - mean(x)^2, cancels where the mean is large.
         use_fast_variance=False,
         dtype=jnp.float32,
-        rngs=rngs,
+        rngs=settings.rngs,
     )
 
 
-def _layer_scale(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> LayerScale:
+def _layer_scale(layer: Layer, settings: _Settings) -> LayerScale:
     return LayerScale(layer.c_out)
 
 
-def _dense(layer: Layer, rngs: nnx.Rngs, dtype: jnp.dtype, momentum: float) -> nnx.Linear:
+def _dense(layer: Layer, settings: _Settings) -> nnx.Linear:
     # float32 always: a thousandth of the work, and logits keep their digits.
     return nnx.Linear(
         layer.c_in,
         layer.c_out,
         dtype=jnp.float32,
         kernel_init=jax.nn.initializers.zeros,
-        rngs=rngs,
+        rngs=settings.rngs,
     )
 
 

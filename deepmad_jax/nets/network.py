@@ -62,6 +62,9 @@ class Network(nnx.Module):
         batch_norm_momentum: share of the new batch in the running statistics, in (0, 1].
         scan: run the repeated blocks of a stage by `jax.lax.scan`, compiled once, rather than one
             by one. None: by backend. Results and state are the same.
+        cpu_convs: compute convs in the forms that XLA compiles well for a CPU (see `cpu_conv.py`),
+            to train and evaluate there. Results differ in the last bits; state is the same. Leave
+            it for exports, other devices and forward-mode derivatives.
         remat: for the backward pass keep only the maps between stages, and compute the others
             again. Results and state are the same.
         zero_init: start every residual branch at nothing (see `init.py`).
@@ -86,6 +89,7 @@ class Network(nnx.Module):
         dtype: Any = jnp.float32,
         batch_norm_momentum: float = 0.1,
         scan: bool | None = None,
+        cpu_convs: bool = False,
         remat: bool = False,
         zero_init: bool = True,
         drop_path: float = 0.0,
@@ -104,7 +108,7 @@ class Network(nnx.Module):
         self.feature_info, self._stage_levels = _levels(arch)
 
         self.stem, self.stages, self.final, self.head = _build(
-            arch, rngs.params(), self.dtype, batch_norm_momentum, scan, zero_init
+            arch, rngs.params(), self.dtype, batch_norm_momentum, scan, cpu_convs, zero_init
         )
 
     def __call__(
@@ -213,13 +217,14 @@ def _levels(arch: Architecture) -> tuple[tuple[Feature, ...], tuple[int, ...]]:
 
 
 # Compiled as one program: built eagerly, each shape of array would compile its own.
-@functools.partial(nnx.jit, static_argnums=(0, 2, 3, 4, 5))
+@functools.partial(nnx.jit, static_argnums=(0, 2, 3, 4, 5, 6))
 def _build(
     arch: Architecture,
     key: jax.Array,
     dtype: jnp.dtype,
     batch_norm_momentum: float,
     scan: bool,
+    cpu_convs: bool,
     zero_init: bool,
 ) -> tuple[Block, nnx.List, Block | None, Block]:
     """Stem, stages, final conv and head, with their initial kernels drawn from ``key``."""
@@ -233,6 +238,7 @@ def _build(
         "rngs": nnx.Rngs(key),
         "dtype": dtype,
         "batch_norm_momentum": batch_norm_momentum,
+        "cpu_convs": cpu_convs,
     }
     stem = Block(sections["stem"], **settings)
     stages = nnx.List(

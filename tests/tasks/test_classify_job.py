@@ -13,6 +13,7 @@ from deepmad_jax.config import Config, DataConfig, TrainConfig
 from deepmad_jax.data import open_dataset
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError
 from deepmad_jax.nets import Network
+from deepmad_jax.nets.cpu_conv import conv_for_cpu
 from deepmad_jax.tasks.classify import evaluate, job, train
 
 ARCH = Architecture("tiny", 8, 1, 6, Stem(8, 3, 1), (Stage("basic", 8, 8, 3, 1, 2),))
@@ -71,6 +72,15 @@ def test_training_learns_and_leaves_the_files_of_a_run(trained):
     assert lines[-1]["top1"] > 0.7  # chance is 0.17
     assert (trained.workdir / "checkpoints" / "50").is_dir()
     assert list((trained.workdir / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_convs_are_computed_as_suits_the_device(monkeypatch, backend):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    net = nnx.eval_shape(lambda: job.make_network(ARCH, CONFIG.train))
+    convs = [layer for block in net.blocks for layer in block.layers.values()]
+    found = {layer.conv_general_dilated for layer in convs if isinstance(layer, nnx.Conv)}
+    assert found == {conv_for_cpu if backend == "cpu" else jax.lax.conv_general_dilated}
 
 
 def test_evaluation_is_that_of_all_images_at_once_in_numpy(trained):

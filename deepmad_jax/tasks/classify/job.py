@@ -16,7 +16,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from deepmad_jax.arch import Architecture
-from deepmad_jax.config import Config
+from deepmad_jax.config import Config, TrainConfig
 from deepmad_jax.data import Dataset, eval_batches, open_dataset, train_batches
 from deepmad_jax.errors import InvalidConfig, MissingData, did_you_mean
 from deepmad_jax.nets import Network
@@ -160,6 +160,32 @@ def evaluate(config: Config, arch: Architecture, workdir: str | Path) -> dict[st
     return line
 
 
+def make_network(
+    arch: Architecture, settings: TrainConfig, *, cpu_convs: bool | None = None
+) -> Network:
+    """The network as both jobs run it on the device at hand.
+
+    Args:
+        arch: what to build.
+        settings: ``config.train``.
+        cpu_convs: as `Network` has it; None is what suits the device.
+    """
+    if cpu_convs is None:
+        cpu_convs = jax.default_backend() == "cpu"
+    return Network(
+        arch,
+        rngs=nnx.Rngs(settings.seed),
+        dtype=DTYPES[settings.dtype],
+        batch_norm_momentum=settings.batch_norm_momentum,
+        scan=settings.scan,
+        cpu_convs=cpu_convs,
+        remat=settings.remat,
+        zero_init=settings.zero_init,
+        drop_path=settings.drop_path,
+        dropout=settings.dropout,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class _Run:
     """What both jobs need and what is cheap: everything but the network and the compiled steps."""
@@ -188,17 +214,7 @@ class _Run:
         self, optimizer: optax.GradientTransformation
     ) -> tuple[nnx.GraphDef, TrainState]:
         settings = self.config.train
-        net = Network(
-            self.arch,
-            rngs=nnx.Rngs(settings.seed),
-            dtype=DTYPES[settings.dtype],
-            batch_norm_momentum=settings.batch_norm_momentum,
-            scan=settings.scan,
-            remat=settings.remat,
-            zero_init=settings.zero_init,
-            drop_path=settings.drop_path,
-            dropout=settings.dropout,
-        )
+        net = make_network(self.arch, settings)
         graphdef, params, batch_stats = split_network(net)
         averages = settings.ema_decay is not None
         state = create_state(params, batch_stats, optimizer, ema=averages)
