@@ -16,10 +16,10 @@ recipe's bfloat16, which a CPU only emulates.
 
     taskset -c 0 python -m benchmarks.real_size --out=benchmarks/results/real_size.json
 
-On one core of two that much other work shared, jax 0.10.2, 6 minutes in all (2026-11-25; the file
-named above has every loss): mean loss of the first five steps 1.41, of the last five 1.09; killed
-after step 12, resumed from step 10, all metrics lines and all 294 arrays equal; 3.5 s a step, 208 s
-for the whole run with nothing compiled before, none of it spent waiting for images.
+On one core of two that other work shared, jax 0.10.2, not quite 3 minutes in all (2026-11-25; the
+file named above has every loss): mean loss of the first five steps 1.38, of the last five 1.09;
+killed after step 12, resumed from step 10, all lines and all 294 arrays equal; 1.5 s a step,
+91 s for the whole run with nothing compiled before, none of it spent waiting for images.
 """
 
 import argparse
