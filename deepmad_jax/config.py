@@ -32,6 +32,9 @@ JOBS = (
 EXPORTS = ("safetensors", "npz", "pytorch", "tinynas", "onnx", "stablehlo", "litert")
 """What ``config.export`` may hold; `interop.formats` says what each is."""
 
+CHECKPOINTS = ("newest", "best")
+"""What ``config.checkpoint`` may be."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -200,6 +203,8 @@ class Config:
         data, train: see there.
         sweep: the budgets of the ``sweep`` job.
         sample: the draw of the ``sample`` job, which stands in for ``design``.
+        checkpoint: which one the ``evaluate`` and ``export`` jobs take: ``newest``, or ``best`` by
+            the run's own evaluations.
         certify_seconds: how long the ``certify`` job tightens its bound.
         export: which of `EXPORTS` the ``export`` job writes.
         export_fold: fold BatchNorm into the convs where the format holds a computation.
@@ -215,6 +220,7 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
+    checkpoint: str = "newest"
     certify_seconds: float = 60.0
     export: tuple[str, ...] = ("safetensors", "tinynas")
     export_fold: bool = False
@@ -226,6 +232,10 @@ class Config:
         for job in self.jobs:
             if job not in JOBS:
                 raise InvalidConfig(f"jobs holds {job!r}; {did_you_mean(job, JOBS)}")
+        if self.checkpoint not in CHECKPOINTS:
+            raise InvalidConfig(
+                f"checkpoint is {self.checkpoint!r}; {did_you_mean(self.checkpoint, CHECKPOINTS)}"
+            )
         for name in self.export:
             if name not in EXPORTS:
                 raise InvalidConfig(f"export holds {name!r}; {did_you_mean(name, EXPORTS)}")

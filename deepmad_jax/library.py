@@ -125,13 +125,14 @@ def load(
     resolution: int = 224,
     classes: int = 1000,
     dtype: Any = "float32",
+    checkpoint: str = "newest",
 ) -> Any:
     """A `nets.Network` where ``source`` holds weights, an `Architecture` where it does not.
 
     ================================  ============================================================
     ``source``                        gives
     ================================  ============================================================
-    folder of a run that has trained  Network of its newest checkpoint (the averages, if kept)
+    folder of a run that has trained  Network of a checkpoint (the averages, where kept)
     folder of a run that has not      Architecture
     ``.safetensors``                  Network
     ``.npz``, ``.pth.tar``, ``.pth``  Network, weights by the released PyTorch code's keys
@@ -146,12 +147,13 @@ def load(
             ``.safetensors`` file, else the ``architecture.json`` beside the file.
         resolution, classes: of a ``.txt`` file, which does not say.
         dtype: of the network's computation.
+        checkpoint: of a run's folder, ``newest`` or ``best`` (by the run's own evaluations).
     Raises:
         UserError: nothing is there, or it does not fit; the message says what was looked for.
     """
     path = Path(source)
     if path.is_dir():
-        return _from_workdir(path, architecture, dtype)
+        return _from_workdir(path, architecture, dtype, checkpoint)
     if path.name.endswith((".safetensors", ".npz", ".pth.tar", ".pth", ".pt")):
         return _from_weights(path, architecture, dtype)
     if path.suffix == ".json":
@@ -199,7 +201,9 @@ def _from_weights(path: Path, architecture: Architecture | str | Path | None, dt
     return net
 
 
-def _from_workdir(path: Path, architecture: Architecture | str | Path | None, dtype: Any) -> Any:
+def _from_workdir(
+    path: Path, architecture: Architecture | str | Path | None, dtype: Any, checkpoint: str
+) -> Any:
     if architecture is None and not (path / "architecture.json").exists():
         raise MissingData(f"The folder {path} is no run's: it holds no architecture.json.")
     arch = _architecture(architecture or path / "architecture.json")
@@ -211,7 +215,7 @@ def _from_workdir(path: Path, architecture: Architecture | str | Path | None, dt
     from deepmad_jax.train import Checkpoints
 
     with Checkpoints(checkpoints) as found:
-        variables = found.restore_variables()
+        variables = found.restore_variables(found.chosen_step(checkpoint))
     net: Network = _abstract(arch, dtype)
     _fill(net, variables, checkpoints)
     return net

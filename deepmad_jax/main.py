@@ -197,7 +197,7 @@ def train(config: Config, workdir: Path) -> None:
 
 
 def evaluate(config: Config, workdir: Path) -> None:
-    """Evaluates the latest checkpoint on every image of the evaluation split."""
+    """Evaluates a checkpoint on every image of the evaluation split."""
     from deepmad_jax import report
     from deepmad_jax.tasks import classify
     from deepmad_jax.train.logbook import last_line
@@ -205,9 +205,12 @@ def evaluate(config: Config, workdir: Path) -> None:
     architecture = architecture_of(config, workdir)
     # The train job of this command has just evaluated the same state on the same images.
     just_trained = "train" in config.jobs[: config.jobs.index("evaluate")]
-    if just_trained and not _is_first():
-        return
-    result = last_line(workdir, "eval") if just_trained else None
+    if just_trained and config.checkpoint == "newest":
+        if not _is_first():
+            return
+        result = last_line(workdir, "eval")
+    else:
+        result = None
     if result is None:
         result = classify.evaluate(config, architecture, workdir)
     if not _is_first():
@@ -281,11 +284,11 @@ def sweep(config: Config, workdir: Path) -> None:
 
 
 def export(config: Config, workdir: Path) -> None:
-    """Writes the newest checkpoint's network in every format of ``config.export``."""
+    """Writes a checkpoint's network in every format of ``config.export``."""
     from deepmad_jax import library
 
     architecture = architecture_of(config, workdir)
-    net = library.load(workdir, architecture=architecture)
+    net = library.load(workdir, architecture=architecture, checkpoint=config.checkpoint)
     if net is architecture:
         raise MissingData(
             f"There is no checkpoint in {workdir / 'checkpoints'} to export: run the train job "

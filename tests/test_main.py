@@ -336,6 +336,33 @@ def test_an_architecture_from_elsewhere_becomes_the_workdirs(tmp_path):
     assert structure == Architecture.load(file)
 
 
+def test_evaluate_and_export_take_the_best_checkpoint(tmp_path, capsys):
+    arch = Architecture("tiny", 16, 1, 10, Stem(4), (Stage("k1kx", 4, 4, 3, 1, 2),))
+    (tmp_path / "architecture.json").write_text(arch.to_json())
+    # At a rate of 1 it learns and forgets: the best of the four evaluations is the second.
+    fields = [
+        "data.train_augment=none", "train.epochs=4", "train.batch_size=256",
+        "train.warmup_epochs=0", "train.learning_rate=1", "train.final_learning_rate=1",
+        "train.eval_every_epochs=1", "train.checkpoint_every_epochs=1",
+    ]  # fmt: skip
+    flags = [*(f"--config.{field}" for field in fields), "--workdir", str(tmp_path)]
+    assert main(command(*flags, "--config.jobs=train")) == 0
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    evaluated = {line["step"]: line["top1"] for line in lines if line["split"] == "eval"}
+    newest, best = max(evaluated), max(evaluated, key=evaluated.get)
+    assert best < newest
+    capsys.readouterr()
+    jobs = ("--config.jobs=evaluate,export", "--config.export=npz", "--config.checkpoint=best")
+    assert main(command(*flags, *jobs)) == 0
+    assert f"top-1 {evaluated[best]:.2%}" in (out := capsys.readouterr().out)
+    assert f"after {best} steps" in out
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        expected = checkpoints.restore_variables(best)
+    exported = from_network(dm.load(tmp_path / "tiny.npz"))["fc_linear.weight"]
+    kernel = expected["head", "layers", "head1_dense", "kernel"]
+    np.testing.assert_array_equal(exported, np.asarray(kernel).T)
+
+
 def test_an_export_without_a_checkpoint_says_to_train_first(tmp_path, refused):
     arch = Architecture("tiny", 16, 1, 10, Stem(4), (Stage("k1kx", 4, 4, 3, 1, 2),))
     (tmp_path / "architecture.json").write_text(arch.to_json())

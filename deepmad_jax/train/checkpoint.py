@@ -20,7 +20,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from deepmad_jax.errors import MissingData, UserError
+from deepmad_jax.config import CHECKPOINTS as CHOICES
+from deepmad_jax.errors import InvalidConfig, MissingData, UserError, did_you_mean
 from deepmad_jax.train.state import TrainState
 
 
@@ -103,6 +104,35 @@ class Checkpoints:
         """The step of the newest checkpoint, or None where there is none."""
         return self._manager.latest_step()
 
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint by the run's evaluations, or None where there is none.
+
+        A checkpoint counts as evaluated where the loop evaluated and saved at the same step.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        wanted = ocp.args.Composite(progress=ocp.args.JsonRestore())
+        for step in steps:
+            # The newest may be broken; the one before knows the best until then.
+            with contextlib.suppress(Exception):
+                progress = self._manager.restore(step, args=wanted).progress
+                best = progress.get("best", {}).get("saved_step")
+                return best if best in steps else None
+        return None
+
+    def chosen_step(self, choice: str) -> int | None:
+        """The step of the checkpoint that a choice means; None where there is none at all.
+
+        Args:
+            choice: ``newest`` or ``best``; without an evaluated checkpoint the best is the newest.
+
+        Raises:
+            InvalidConfig: another word.
+        """
+        if choice not in CHOICES:
+            raise InvalidConfig(f"checkpoint is {choice!r}; {did_you_mean(choice, CHOICES)}")
+        best = self.best_step() if choice == "best" else None
+        return self.latest_step() if best is None else best
+
     def save(
         self,
         state: TrainState,
@@ -147,19 +177,23 @@ class Checkpoints:
             raise self._failure(error) from error
 
     def restore(
-        self, like: TrainState, batches: grain.DatasetIterator | None = None
+        self,
+        like: TrainState,
+        batches: grain.DatasetIterator | None = None,
+        only: int | None = None,
     ) -> Restored | None:
         """The newest checkpoint that can be read, or None where there is none at all.
 
         Args:
             like: a state of the same structure, shapes and shardings; its values are not read.
             batches: the iterator to move to its place, where training goes on.
+            only: the step of the one that is wanted instead.
 
         Raises:
             UserError: the checkpoint is of another network, has averages where this run has none or
                 none where it has some, or is of another stream of batches; or none can be read.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = sorted(self._manager.all_steps(), reverse=True) if only is None else [only]
         notes: list[str] = []
         for step in steps:
             found, error = None, None
@@ -174,6 +208,12 @@ class Checkpoints:
                 self._set_aside([s for s in steps if s > step])
                 return dataclasses.replace(found, notes=tuple(notes))
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if error else ""
+            if only is not None:
+                raise UserError(
+                    f"The best checkpoint in {self.directory}, of step {only}, cannot be read "
+                    f"({reason}). Give back its files, or take the newest: "
+                    "--config.checkpoint=newest."
+                ) from error
             notes.append(
                 f"The checkpoint of step {step} in {self.directory} cannot be read ({reason}); "
                 "taking the one before it."
@@ -205,15 +245,18 @@ class Checkpoints:
         state: TrainState = self._manager.restore(step, args=ocp.args.Composite(**items)).state
         return Restored(step, state, described.progress, ())
 
-    def restore_variables(self) -> dict[tuple[str, ...], jax.Array]:
-        """Params and BatchNorm statistics of the newest state by path: the averages where kept.
+    def restore_variables(self, step: int | None = None) -> dict[tuple[str, ...], jax.Array]:
+        """Params and BatchNorm statistics of a state by path: the averages where kept.
 
         On one device, whatever the run had; neither its network nor its optimiser is needed.
+
+        Args:
+            step: of the checkpoint; None is the newest.
 
         Raises:
             MissingData: there is no checkpoint.
         """
-        step = self.latest_step()
+        step = self.latest_step() if step is None else step
         if step is None:
             raise MissingData(f"There is no checkpoint in {self.directory}.")
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -240,6 +241,31 @@ def test_best_evaluation_is_remembered_across_a_stop(parts, tmp_path):
     last = lines_of(tmp_path)[-1]
     assert (last["top1"], last["best_top1"], last["best_step"]) == (0.3, 0.9, 10)
     assert steps_saved(tmp_path) == [10, 15, 20]  # keep_checkpoints is 2, and 10 is the best
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert (checkpoints.chosen_step("best"), checkpoints.chosen_step("newest")) == (10, 20)
+        assert checkpoints.restore(parts.state(), only=10).step == 10
+        with pytest.raises(UserError, match="did you mean 'newest'"):
+            checkpoints.chosen_step("newst")
+
+
+def test_best_of_checkpoints_that_were_never_evaluated_is_the_newest(parts, tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.chosen_step("best") is None
+        checkpoints.save(parts.state(), tiny.batches(), step=1)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.chosen_step("best") == 1
+
+
+def test_a_broken_best_checkpoint_is_named(parts, tmp_path):
+    best = {"best": {"saved_step": 1}}
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        checkpoints.save(parts.state(), tiny.batches(), 1, best, best_step=1)
+        checkpoints.save(parts.state(), tiny.batches(), 2, best, best_step=1)
+    shutil.rmtree(tmp_path / "1" / "state")
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(UserError, match=r"best .* of step 1, cannot be read .*newest"):
+            checkpoints.restore(parts.state(), only=checkpoints.chosen_step("best"))
+        assert checkpoints.restore(parts.state()).step == 2
 
 
 def test_nothing_compiles_after_the_first_evaluation_and_no_transfer_is_implicit(tmp_path):

@@ -127,7 +127,7 @@ def train(config: Config, arch: Architecture, workdir: str | Path) -> TrainState
 
 
 def evaluate(config: Config, arch: Architecture, workdir: str | Path) -> dict[str, Any]:
-    """The accuracy of the newest checkpoint over all evaluation images.
+    """The accuracy of a checkpoint, which ``config.checkpoint`` says, over all evaluation images.
 
     Also written to ``metrics.jsonl``, in place of the line of the same step if there is one.
 
@@ -145,12 +145,14 @@ def evaluate(config: Config, arch: Architecture, workdir: str | Path) -> dict[st
     run = _Run.prepare(config, arch)
     network = _network(arch)
     with Checkpoints(directory, network=network, read_only=True) as checkpoints:
-        if checkpoints.latest_step() is None:
+        chosen = checkpoints.chosen_step(config.checkpoint)
+        if chosen is None:
             raise _no_checkpoint(directory)
         # Of the state only what is evaluated matters, so any schedule will do.
         optimizer = make_optimizer(config.train, optax.constant_schedule(0.0))
         graphdef, state = run.initial_state(optimizer)
-        found = checkpoints.restore(state)
+        # The newest gives way to the one before where it is broken.
+        found = checkpoints.restore(state, only=chosen if config.checkpoint == "best" else None)
         assert found is not None
     for note in found.notes:
         print(note, flush=True)
