@@ -1,0 +1,110 @@
+"""The files that say what a workdir's run is, and the refusal to mix two runs in one.
+
+A run goes on only with the design, recipe and data that its checkpoints were made with; nothing is
+overwritten before that is known.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from deepmad_jax import config as config_module
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.config import Config
+from deepmad_jax.errors import UserError
+
+
+def settle(config: Config, workdir: Path, architecture: Architecture) -> None:
+    """Writes down what the workdir's run is: its architecture and its config."""
+    _refuse_to_orphan_checkpoints(workdir, architecture)
+    write(workdir / "architecture.json", architecture.to_json())
+    write_config(config, workdir)
+
+
+def write_config(config: Config, workdir: Path) -> None:
+    """Writes ``config.json``, as JSON has it: lists for tuples, null for infinity."""
+    write(workdir / "config.json", json.dumps(finite(config_module.to_dict(config)), indent=1))
+
+
+def refuse_to_mix(config: Config, workdir: Path) -> None:
+    """A run goes on only with the design, recipe and data that its checkpoints were made with."""
+    path, checkpoints = workdir / "config.json", workdir / "checkpoints"
+    if not (path.exists() and checkpoints.exists() and any(checkpoints.iterdir())):
+        return
+    old, new, default = read_json(path), _json_values(config), _json_values(Config())
+    # A named architecture is what counts then, whatever the design's budgets say.
+    names = ("data", "train") if config.architecture else ("design", "data", "train")
+    # An older version may have written the config without fields that there are now.
+    was = {name: {**default[name], **old.get(name, {})} for name in names}
+    parts = (was, {name: new[name] for name in names})
+    differing = [
+        line
+        for line in config_module.differing_fields(*parts)
+        if line.partition(":")[0] not in _MAY_CHANGE
+    ]
+    if differing:
+        raise UserError(
+            f"{workdir} holds a run with another config ({'; '.join(differing)}). Give the same "
+            "values to go on with it, or choose another --workdir for a new run."
+        )
+
+
+_MAY_CHANGE = (
+    "data.corrupt_share",
+    "data.data_dir",
+    "data.workers",
+    "train.eval_batch_size",
+    "train.log_every_steps",
+    "train.eval_every_epochs",
+    "train.keep_checkpoints",
+    "train.remat",
+    "train.fsdp",
+    "train.prefetch",
+    "train.wandb_project",
+)
+"""Fields that change nothing in what a run computes, but for rounding."""
+
+
+def _refuse_to_orphan_checkpoints(workdir: Path, architecture: Architecture) -> None:
+    """A new design in place of the one that checkpoints belong to would make them useless."""
+    path = workdir / "architecture.json"
+    checkpoints = workdir / "checkpoints"
+    if not (path.exists() and checkpoints.exists() and any(checkpoints.iterdir())):
+        return
+    if Architecture.load(path) != architecture:
+        raise UserError(
+            f"{workdir} holds checkpoints of another architecture than this one. To go on with the "
+            "old one leave the design job out (--config.jobs=train,evaluate); for the new one "
+            "choose another --workdir. Nothing was overwritten."
+        )
+
+
+def _json_values(config: Config) -> Any:
+    """The config as reading ``config.json`` gives it: lists and nulls."""
+    return json.loads(json.dumps(finite(config_module.to_dict(config))))
+
+
+def read_json(path: Path) -> Any:
+    """The contents of a file of the workdir.
+
+    Raises:
+        UserError: it is not there, or broken.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot read {path}: {error}. Run the design job again.") from error
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text if text.endswith("\n") else text + "\n")
+    partial.replace(path)
+
+
+def finite(value: Any) -> Any:
+    """Infinite budgets as null: JSON has no infinity."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return None if value == float("inf") else value
