@@ -38,6 +38,7 @@ def train_all(
     epochs: float,
     directory: Path,
     workers: int = 0,
+    zero_init: bool = True,
 ) -> dict[str, list[dict[str, float]]]:
     """The last evaluation of every network: ``top1`` (share) and ``loss`` (nats) by seed, by name.
 
@@ -47,8 +48,11 @@ def train_all(
         epochs: of training; warm-up is a tenth.
         directory: holds the workdirs; made if need be.
         workers: processes, each on a core of its own; 0 is one for each core.
+        zero_init: of `TrainConfig`.
     """
-    recipe = dataclasses.replace(CONFIG.train, epochs=epochs, warmup_epochs=epochs / 10)
+    recipe = dataclasses.replace(
+        CONFIG.train, epochs=epochs, warmup_epochs=epochs / 10, zero_init=zero_init
+    )
     jobs = {}
     for seed, arch in itertools.product(seeds, architectures):
         config = dataclasses.replace(CONFIG, train=dataclasses.replace(recipe, seed=seed))
@@ -109,7 +113,7 @@ def _start_worker(cores: Any, directory: Path) -> None:
 
 def _train(config: Config, arch: Architecture, workdir: Path) -> dict[str, float]:
     from deepmad_jax.tasks import classify
-    from deepmad_jax.train.logbook import last_line
+    from deepmad_jax.train.logbook import last_line_of_the_run
 
     done = workdir / "done.json"
     if done.exists():
@@ -118,7 +122,7 @@ def _train(config: Config, arch: Architecture, workdir: Path) -> dict[str, float
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         classify.train(config, arch, workdir)
-    found = last_line(workdir, "eval")
+    found = last_line_of_the_run(workdir)
     assert found is not None
     line = {"top1": found["top1"], "loss": found["loss"]}
     done.write_text(json.dumps(line))

@@ -123,7 +123,7 @@ class TrainConfig:
     """How the network is trained.
 
     Defaults are the paper's ImageNet recipe (Table 12); its augmentation is in `DataConfig`, off by
-    default and set by ``configs/recipes.py``.
+    default and set by `recipes`.
 
     Attributes:
         epochs: passes over the training images, warm-up and cool-down included.

@@ -15,7 +15,14 @@ from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.arch.zoo import ZOO
 from deepmad_jax.config import Config
 from deepmad_jax.errors import MissingData, UserError
-from deepmad_jax.workdir import finite, read_json, refuse_to_mix, settle, write, write_config
+from deepmad_jax.workdir import (
+    differing_design,
+    read_json,
+    refuse_to_mix,
+    settle,
+    write,
+    write_config,
+)
 
 
 def design(config: Config, workdir: Path) -> None:
@@ -81,7 +88,7 @@ def evaluate(config: Config, workdir: Path) -> None:
     """Evaluates a checkpoint on every image of the evaluation split."""
     from deepmad_jax import report
     from deepmad_jax.tasks import classify
-    from deepmad_jax.train.logbook import last_line
+    from deepmad_jax.train.logbook import last_line_of_the_run
 
     architecture = architecture_of(config, workdir)
     # The train job of this command has just evaluated the same state on the same images.
@@ -89,7 +96,7 @@ def evaluate(config: Config, workdir: Path) -> None:
     if just_trained and config.checkpoint == "newest":
         if not _is_first():
             return
-        result = last_line(workdir, "eval")
+        result = last_line_of_the_run(workdir)
     else:
         result = None
     if result is None:
@@ -130,11 +137,12 @@ def certify(config: Config, workdir: Path) -> None:
 
     path = workdir / "design.json"
     numbers = read_json(path)
-    given = {name: getattr(config.design, name) for name in ("macs", "params", "rho")}
-    if numbers.get("budgets") != finite(given):
+    differing = differing_design(config, workdir)
+    if differing:
         raise UserError(
-            f"{path} is a design for {numbers.get('budgets')}, not for {finite(given)}: run the "
-            "design job with this config first (--config.jobs=design,certify)."
+            f"{path} is a design of another problem ({'; '.join(differing)}): give the same values "
+            "to certify it, or run the design job with this config first "
+            "(--config.jobs=design,certify)."
         )
     print(f"Bounding {config.name} for {config.certify_seconds:g} s ...", flush=True)
     result = bound(config.design, numbers["objective"], seconds=config.certify_seconds)

@@ -40,6 +40,7 @@ def join(spec: str) -> None:
     }
     if spec == "auto":
         jax.distributed.initialize(**timeouts)
+        _meet()
         return
     address, *numbers = spec.split(",")
     if ":" not in address or len(numbers) != 2 or not all(n.isdigit() for n in numbers):
@@ -51,6 +52,13 @@ def join(spec: str) -> None:
     if not 0 <= index < count:
         raise InvalidConfig(f"--distributed={spec}: the index {index} must be below {count}.")
     jax.distributed.initialize(address, count, index, **timeouts)
+    _meet()
+
+
+def _meet() -> None:
+    # The first exchange between processes waits 30 s at most for all of them; later ones wait as
+    # long as it takes. So it comes now, while nobody has anything else to do.
+    multihost_utils.sync_global_devices("joined")
 
 
 def by_the_first(action: Callable[[], None]) -> None:

@@ -49,6 +49,16 @@ def refuse_to_mix(config: Config, workdir: Path) -> None:
         )
 
 
+def differing_design(config: Config, workdir: Path) -> list[str]:
+    """The fields, with both values, in which ``config.design`` is not what was designed there.
+
+    The seed is left out: a bound holds for every design of the space.
+    """
+    old = {**_json_values(Config())["design"], **read_json(workdir / "config.json")["design"]}
+    new = _json_values(config)["design"] | {"seed": old["seed"]}
+    return config_module.differing_fields(old, new, "design.")
+
+
 _MAY_CHANGE = (
     "data.corrupt_share",
     "data.data_dir",
@@ -97,10 +107,20 @@ def read_json(path: Path) -> Any:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all.
+
+    Raises:
+        UserError: the disk is full, or the like.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text if text.endswith("\n") else text + "\n")
-    partial.replace(path)
+    try:
+        partial.write_text(text if text.endswith("\n") else text + "\n")
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be written: {error.strerror}. What was there is intact. Make room "
+            "on the disk, or choose another --workdir."
+        ) from error
 
 
 def finite(value: Any) -> Any:

@@ -75,6 +75,35 @@ def test_certify_refuses_a_design_of_other_budgets(tmp_path, refused):
     assert "run the design job with this config first" in said
 
 
+def test_certify_refuses_a_design_of_another_space(tmp_path, refused):
+    workdir = ["--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design", *workdir)) == 0
+    said = refused(
+        "--config.jobs=certify", "--config.design.max_width=32", "--config.design.seed=3", *workdir
+    )
+    assert "design.max_width: [2048] -> [32]" in said
+    assert "seed" not in said
+    assert json.loads((tmp_path / "design.json").read_text())["gap"] is None
+
+
+def test_a_full_disk_leaves_what_was_there_and_says_so(tmp_path):
+    workdir = ["--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design", *workdir)) == 0
+    before = (tmp_path / "design.json").read_text()
+    done = subprocess.run(
+        [
+            *("bash", "-c", 'ulimit -f 0; trap "" XFSZ; exec "$@"', "bash"),
+            *(sys.executable, "-m", "deepmad_jax.main"),
+            *command("--config.jobs=design", *workdir)[1:],
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "could not be written: File too large" in done.stderr
+    assert (tmp_path / "design.json").read_text() == before
+
+
 def test_fields_set_on_the_command_line_reach_the_design(tmp_path):
     arguments = ["--config.design.params=3e4", "--config.design.rho", "0.3"]
     assert main(command("--config.jobs=design", *arguments, "--workdir", str(tmp_path))) == 0
@@ -356,6 +385,9 @@ def test_evaluate_and_export_take_the_best_checkpoint(tmp_path, capsys):
     assert main(command(*flags, *jobs)) == 0
     assert f"top-1 {evaluated[best]:.2%}" in (out := capsys.readouterr().out)
     assert f"after {best} steps" in out
+    # A finished run's own last evaluation counts, not what was evaluated besides.
+    assert main(command(*flags, "--config.jobs=train,evaluate")) == 0
+    assert f"top-1 {evaluated[newest]:.2%}" in capsys.readouterr().out
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
         expected = checkpoints.restore_variables(best)
     exported = from_network(dm.load(tmp_path / "tiny.npz"))["fc_linear.weight"]

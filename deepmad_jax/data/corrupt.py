@@ -49,7 +49,6 @@ class Tally:
             raise CorruptData(
                 f"{len(self.numbers)} of the {size:,} images of {self._name} cannot be read, more "
                 f"than the share of {self._most_share:g} that config.data.corrupt_share allows. "
-                "The last of them: "
-                f"{self._source.name_of(max(self.numbers))}. Prepare the data again, or raise "
-                "--config.data.corrupt_share to train on the rest."
+                f"One of them: {self._source.name_of(max(self.numbers))}. Prepare the data again, "
+                "or raise --config.data.corrupt_share to train on the rest."
             )

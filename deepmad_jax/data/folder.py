@@ -24,13 +24,19 @@ def open_folder(config: DataConfig, resolution_px: int, channels: int) -> Datase
     """The images below ``data_dir``; they become RGB or grey, whatever the network takes.
 
     Raises:
-        InvalidConfig: no ``data_dir``, or a class that only the evaluation has.
+        InvalidConfig: no ``data_dir``, a class that only the evaluation has, or a network that
+            takes neither grey nor colour images.
         MissingData: a split's folder that is not there or holds no images.
     """
     if config.data_dir is None:
         raise InvalidConfig(
             "config.data.source is 'folder', so config.data.data_dir must name the folder that "
             "holds train/CLASS/*.jpg and val/CLASS/*.jpg: --config.data.data_dir=DIR"
+        )
+    if channels not in (1, 3):
+        raise InvalidConfig(
+            f"The network takes {channels} channels, but image files are read as grey (1) or RGB "
+            "(3): set --config.design.in_channels to one of them."
         )
     root = Path(config.data_dir).expanduser()
     train_root = _split_folder(root, config.train_split)

@@ -93,10 +93,24 @@ def _is_classification(features: Any) -> bool:
 
 def _split(builder: Any, split: str, field: str) -> Any:
     known = builder.info.splits
-    if split.split("[")[0] not in known:
+    for part in split.split("+"):  # as TFDS joins splits
+        name = part.split("[")[0].strip()
+        if name not in known:
+            raise InvalidConfig(
+                f"config.data.{field} is {split!r}, which {builder.name} does not have; "
+                f"{did_you_mean(name, known)}"
+            )
+    try:
+        num_images = known[split].num_examples
+    except ValueError as error:
         raise InvalidConfig(
-            f"config.data.{field} is {split!r}, which {builder.name} does not have; "
-            f"{did_you_mean(split, known)}"
+            f"config.data.{field} is {split!r}, which TFDS cannot read ({error}): write a split's "
+            "name, a slice such as train[:90%] or train[1000:], or several joined by +."
+        ) from error
+    if not num_images:
+        raise InvalidConfig(
+            f"config.data.{field} is {split!r}, which holds no image of {builder.name}: take a "
+            "larger share."
         )
     raw = builder.as_data_source(
         split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES

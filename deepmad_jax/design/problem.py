@@ -169,8 +169,14 @@ class Sweep:
         if self.random < 0 or self.workers < 0:
             raise InvalidConfig("sweep.random and sweep.workers must not be negative.")
         for name in ("macs", "params", "rho", "resolution"):
-            if any(not value > 0 for value in getattr(self, name)):
-                raise InvalidConfig(f"sweep.{name} is {getattr(self, name)}, but must be positive.")
+            values = getattr(self, name)
+            if any(not value > 0 for value in values):
+                raise InvalidConfig(f"sweep.{name} is {values}, but must be positive.")
+            if self.random and any(value == math.inf for value in values):
+                raise InvalidConfig(
+                    f"sweep.{name} is {values}, but random budgets are drawn between finite ends; "
+                    "leave it empty to keep that of config.design."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +199,8 @@ class Sampling:
     max_growth: float = math.inf
 
     def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InvalidConfig(f"sample.count is {self.count}, but must be at least 1.")
         if not 0 <= self.index < self.count:
             raise InvalidConfig(
                 f"sample.index is {self.index}, but must be one of 0 to {self.count - 1} "

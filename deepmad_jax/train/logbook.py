@@ -37,7 +37,7 @@ class Logbook:
         name: of the run there.
 
     Raises:
-        UserError: Weights & Biases is asked for and not installed.
+        UserError: Weights & Biases is asked for and not installed, or the disk is full.
     """
 
     def __init__(
@@ -56,10 +56,16 @@ class Logbook:
         path = Path(workdir) / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
         self._wandb = _open_wandb(wandb_project, name, path.parent)
-        lines = _read(path)
-        _rewrite(path, [line for line in lines if line["step"] <= resumed_step])
-        self._file = path.open("a")
-        self._events = _Events(path.parent / "tensorboard", resumed_step + 1)
+        try:
+            lines = _read(path)
+            _rewrite(path, [line for line in lines if line["step"] <= resumed_step])
+            self._file = path.open("a")
+            self._events = _Events(path.parent / "tensorboard", resumed_step + 1)
+        except OSError as error:
+            raise UserError(
+                f"The log cannot be written to {path} or beside it: {error}. The checkpoints are "
+                "intact. Make room on the disk, and give the same command to go on."
+            ) from error
         self._total, self._began, self._began_step = total_steps, time.monotonic(), resumed_step
         if sys.stderr.isatty():
             self._bar = tqdm(total=total_steps, initial=resumed_step, unit="step", leave=False)
@@ -178,9 +184,13 @@ def record(workdir: str | Path, line: Mapping[str, Any]) -> None:
         file.write(("" if text.endswith("\n") or not text else "\n") + _to_json(line))
 
 
-def last_line(workdir: str | Path, split: str) -> dict[str, Any] | None:
-    """The last line of a split in ``metrics.jsonl``, or None where there is none."""
-    lines = [line for line in _read(Path(workdir) / FILE_NAME) if line["split"] == split]
+def last_line_of_the_run(workdir: str | Path) -> dict[str, Any] | None:
+    """The last evaluation that the training loop wrote, or None where there is none.
+
+    Only its own lines say which is best so far; an ``evaluate`` job may have added others, of other
+    data or another checkpoint.
+    """
+    lines = [line for line in _read(Path(workdir) / FILE_NAME) if "best_step" in line]
     return lines[-1] if lines else None
 
 

@@ -57,6 +57,12 @@ def test_missing_folder_says_where_it_looked(tmp_path):
         open_folder(tmp_path)
 
 
+def test_network_of_four_channels_is_refused(tmp_path):
+    config = DataConfig(source="folder", data_dir=str(tmp_path))
+    with pytest.raises(InvalidConfig, match=r"takes 4 channels.*grey \(1\) or RGB"):
+        open_dataset(config, resolution_px=16, channels=4, classes=3)
+
+
 def test_folder_must_be_named():
     config = DataConfig(source="folder")
     with pytest.raises(InvalidConfig, match=r"--config\.data\.data_dir=DIR"):

@@ -108,6 +108,27 @@ def test_unknown_split_names_the_nearest(data_dir):
         open_for_colour(config_of(data_dir, eval_split="valid"))
 
 
+def test_joined_splits_are_read(data_dir):
+    dataset = open_for_colour(config_of(data_dir, train_split="train[:50%]+train[50%:]"))
+    assert len(dataset.train) == 30
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("train[:1%]", r"train_split is 'train\[:1%\]', which holds no image .* larger share"),
+        (
+            "train[:x%]",
+            r"(?s)train_split is 'train\[:x%\]', which TFDS cannot read .*train\[:90%\]",
+        ),
+        ("train+tran", r"which .* does not have; did you mean 'train'"),
+    ],
+)
+def test_splits_without_images_or_sense_are_refused(data_dir, split, message):
+    with pytest.raises(InvalidConfig, match=message):
+        open_for_colour(config_of(data_dir, train_split=split))
+
+
 def test_data_set_without_images_is_refused(data_dir):
     with pytest.raises(InvalidConfig, match=r"features text.*needs 'image' and 'label'"):
         open_for_colour(config_of(data_dir, name="sentences"))

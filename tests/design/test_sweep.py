@@ -24,6 +24,12 @@ def swept(tmp_path_factory):
     return path, run_sweep(problems_of(BASE, GRID), path, workers=1)
 
 
+def test_random_budgets_need_finite_ends():
+    with pytest.raises(InvalidConfig, match=r"sweep\.macs is .*inf.*finite ends"):
+        Sweep(random=3, macs=(1e6, float("inf")))
+    assert len(problems_of(BASE, Sweep(macs=(float("inf"),)))) == 1  # a grid may lift a budget
+
+
 def test_a_grid_holds_every_combination():
     problems = problems_of(BASE, GRID)
     assert [(p.macs, p.params, p.rho) for p in problems] == [

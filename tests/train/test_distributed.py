@@ -1,8 +1,12 @@
 """Several processes on this machine, connected over loopback, each with its share of the images."""
 
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +21,10 @@ from starting import (
     wait_for,
 )
 
+from deepmad_jax.arch import Architecture, Stage, Stem
 from launch.local_processes import free_port
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +56,54 @@ def assert_close(workdir, alone):
     assert [(line["split"], line["step"]) for line in lines_of(workdir)] == [
         (line["split"], line["step"]) for line in lines_of(alone)
     ]
+
+
+@pytest.mark.slow
+def test_the_first_job_of_one_may_outlast_the_others_patience(tmp_path):
+    """The others wait for `by_the_first` longer than the 30 s that a first exchange may take."""
+    code = (
+        "import sys, time; from deepmad_jax.processes import by_the_first, join\n"
+        "join(sys.argv[1]); by_the_first(lambda: time.sleep(33)); print('met')"
+    )
+    address = f"127.0.0.1:{free_port()}"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, f"{address},2,{index}"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for index in range(2)
+    ]
+    for process in both:
+        assert process.communicate(timeout=PATIENCE_SECONDS)[0].endswith("met\n")
+
+
+def test_the_command_in_two_processes_ends_as_in_one(tmp_path):
+    arch = Architecture("tiny", 16, 1, 10, Stem(4, 3, 1), (Stage("basic", 8, 4, 3, 2, 2),))
+    (tmp_path / "tiny.json").write_text(arch.to_json())
+    flags = [
+        "--config", str(ROOT / "configs/digits.py"), "--config.jobs=train,evaluate",
+        f"--config.architecture={tmp_path / 'tiny.json'}", "--config.train.epochs=2",
+        "--config.train.batch_size=256", "--config.train.warmup_epochs=0",
+    ]  # fmt: skip
+    launcher = [sys.executable, str(ROOT / "launch/local_processes.py"), "2"]
+    alone = [sys.executable, "-m", "deepmad_jax.main"]
+    lines = []
+    for command, workdir in ((launcher, tmp_path / "two"), (alone, tmp_path / "one")):
+        done = subprocess.run(
+            [*command, *flags, "--workdir", str(workdir)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        )
+        assert done.returncode == 0, done.stderr
+        lines.append(lines_of(workdir)[-1])
+    two, one = lines
+    assert (two["split"], two["step"], two["images"]) == ("eval", one["step"], 360)
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [2, 4])

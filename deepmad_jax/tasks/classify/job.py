@@ -129,7 +129,7 @@ def train(config: Config, arch: Architecture, workdir: str | Path) -> TrainState
 def evaluate(config: Config, arch: Architecture, workdir: str | Path) -> dict[str, Any]:
     """The accuracy of a checkpoint, which ``config.checkpoint`` says, over all evaluation images.
 
-    Also written to ``metrics.jsonl``, in place of the line of the same step if there is one.
+    Also written to ``metrics.jsonl``, unless a line of that step says the same already.
 
     Returns:
         ``split`` ("eval"), ``step``, ``dataset``, ``loss`` (nats, not smoothed), ``top1`` and
