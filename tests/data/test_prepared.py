@@ -119,7 +119,7 @@ def test_joined_splits_are_read(data_dir):
         ("train[:1%]", r"train_split is 'train\[:1%\]', which holds no image .* larger share"),
         (
             "train[:x%]",
-            r"(?s)train_split is 'train\[:x%\]', which TFDS cannot read .*train\[:90%\]",
+            r"(?s)'train\[:x%\]', which TFDS cannot read .*train\[:90%\]",
         ),
         ("train+tran", r"which .* does not have; did you mean 'train'"),
     ],
