@@ -191,15 +191,9 @@ def test_an_incumbent_that_is_not_finite_is_refused():
 
 
 @pytest.mark.slow
-def test_r18_is_within_half_a_percent_after_two_thousand_boxes(monkeypatch):
+def test_r18_is_within_a_tenth_of_a_percent_after_five_thousand_boxes(monkeypatch):
     monkeypatch.setattr(certify, "BATCH", 64)
-    result = certify.certify(R18, BEST_R18, seconds=np.inf, nodes=2000)
-    assert 0 <= result.gap < 0.005
-
-
-@pytest.mark.slow
-def test_r18s_best_known_network_is_proved_optimal(monkeypatch):
-    monkeypatch.setattr(certify, "BATCH", 64)
-    result = certify.certify(R18, BEST_R18, seconds=np.inf, nodes=30_000)
-    assert result.exhausted
-    assert result.gap == 0
+    earlier = certify.certify(R18, BEST_R18, seconds=np.inf, nodes=500)
+    result = certify.certify(R18, BEST_R18, seconds=np.inf, nodes=5000)
+    assert 0 <= result.gap < 0.001
+    assert result.upper_bound <= earlier.upper_bound

@@ -209,7 +209,8 @@ def tiny_problems(draw, blocks, forms=FORMS):
     else:
         space |= {"inner_ratio": draw(st.sampled_from([(0.5, 1.0), (0.5,), (1.0,)]))}
     space |= {"max_depth": (draw(st.integers(1, 3)),), "beta": draw(st.sampled_from([0.0, 10.0]))}
-    problem = Problem(**space, alpha=(1.0, draw(st.sampled_from([0.0, 1.0, 8.0]))))
+    others = (1.0,) * sum(stride == 2 for stride in space["strides"])
+    problem = Problem(**space, alpha=(*others, draw(st.sampled_from([0.0, 1.0, 8.0]))))
     lattice = lattice_of(problem)
     shares = [draw(st.floats(0, 1)) for _ in lattice.low]
     u = np.floor(lattice.low + np.array(shares) * (lattice.high - lattice.low))
