@@ -61,8 +61,8 @@ class Noise(NamedTuple):
 
 MOST_MOVED = 3
 """Coordinates that one step may move: one surely, each of the others with probability 1/2."""
-LEAST_TRADE, EQUALISED = -0.5, -0.35
-"""Trades are even between the first and 1."""
+LEAST_TRADE, EQUALISED, INNER_ALONE = -0.5, -0.35, 0.75
+"""Trades lie evenly between the first and 1; see `Noise` and `_moved` for the others."""
 EXCHANGED = 0.2
 """Share of the steps that exchange depth between two stages instead."""
 
@@ -188,8 +188,9 @@ def _moved(lattice: Lattice, u: Array, jump: Array, trade: Array) -> Array:
     """u after a jump whose changes of depth, kernel and inner width are paid for with widths.
 
     A block or a kernel more costs percents of a budget, which no single step of a width makes up
-    for: the stage's widths are scaled by (before / after) ** trade of depth and kernel, and its
-    width by that of the inner width. Without trade, widths move as `_widths_moved` says.
+    for: the stage's inner width is scaled by (before / after) ** trade of depth and kernel; above
+    `INNER_ALONE` its width likewise, and by that of the inner width. Without trade, widths move as
+    `_widths_moved` says.
     """
     stem, width, inner, kernel, depth = split(u)
     more_stem, more_width, more_inner, more_kernel, more_depth = split(jump)
@@ -201,7 +202,9 @@ def _moved(lattice: Lattice, u: Array, jump: Array, trade: Array) -> Array:
     log_cost += log_kernels[kernel_after.astype(int)] - log_kernels[kernel.astype(int)]
     exponent = jnp.maximum(trade, 0.0)
     paid = jnp.exp(-exponent * log_cost)
-    paid_by_width = paid * jnp.exp(-exponent * jnp.log(inner_after / inner))
+    # Widths that are equal or nearly so cannot follow: half of the trades are the inner width's.
+    wide = jnp.where(trade > INNER_ALONE, exponent, 0.0)
+    paid_by_width = jnp.exp(-wide * (log_cost + jnp.log(inner_after / inner)))
 
     before = jnp.concatenate([stem[..., None], width], axis=-1)
     more = jnp.concatenate([more_stem[..., None], more_width], axis=-1)

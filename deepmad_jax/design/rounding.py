@@ -159,7 +159,7 @@ class Design:
 def round_solution(
     problem: Problem,
     solution: "Solution",
-    relax: Callable[[np.ndarray], list[Point]],
+    relax: Callable[[np.ndarray], list[tuple[float, Point]]],
     name: str,
     effort: Effort = FULL,
 ) -> Design:
@@ -189,7 +189,7 @@ def round_solution(
 
 # Scores of infeasible points lie below this, ordered by violation; objectives never do.
 _INFEASIBLE = -1e15
-MAX_MOVES = 40_000  # of one neighbourhood: triples up to seven stages
+MAX_MOVES = 25_000  # of one neighbourhood: triples up to six stages
 
 
 class _Search:
@@ -264,7 +264,7 @@ def _sums(steps: np.ndarray, count: int) -> np.ndarray:
 def _annealed(
     search: _Search,
     solution: "Solution",
-    relax: Callable[[np.ndarray], list[Point]],
+    relax: Callable[[np.ndarray], list[tuple[float, Point]]],
     effort: Effort,
 ) -> list[np.ndarray]:
     """Promising points for the local search: ends and best points of annealed chains.
@@ -306,8 +306,14 @@ def _annealed(
                 # Annealed widths remember the depths they came from: the leading depths' own
                 # relaxed widths are where a third of the chains begin.
                 leading = [*feasible_pool.best(1, 1), *merit_pool.best(plan.relaxed, 1)]
-                vectors = np.unique([each[depths] for each in leading], axis=0)
-                points = [nearest(lattice, point) for point in relax(vectors)]
+                vectors = [each[depths] for each in leading]
+                # Chains seldom get from one good vector of depths to the next, as all widths change
+                # with it; its relaxed optimum tells at once.
+                vectors += [vectors[0] + shift for shift in _exchanges(stages)]
+                low, high = lattice.low[depths], lattice.high[depths]
+                inside = [v for v in vectors if (v >= low).all() and (v <= high).all()]
+                optima = sorted(relax(np.unique(inside, axis=0)), key=lambda pair: -pair[0])
+                points = [nearest(lattice, point) for _, point in optima[: 1 + plan.relaxed]]
                 for chain in range(0, chains if points else 0, 3):
                     u[chain] = points[chain // 3 % len(points)]
         scale[kernels] = 0.7 if plan.moves_depth else 0.0
@@ -341,6 +347,12 @@ def _crossed(u: np.ndarray, stages: int, rng: np.random.Generator) -> np.ndarray
     cut = rng.integers(1, stages, size=(len(u), 1))
     stage = np.concatenate([[0], np.tile(np.arange(stages), 4)])  # the stem goes with the first
     return np.where((stage >= cut) & (rng.random((len(u), 1)) < 0.5), others, u)
+
+
+def _exchanges(stages: int) -> np.ndarray:
+    """A block from one stage to the next or the one before, (2 (S - 1), S)."""
+    steps = np.eye(stages)[1:] - np.eye(stages)[:-1]
+    return np.concatenate([steps, -steps])
 
 
 class _Pool:

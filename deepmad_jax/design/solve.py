@@ -82,7 +82,7 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
     feasible.check_floors(problem)
     solution = solve_relaxed(problem, effort.starts)
 
-    def relax(depths: np.ndarray) -> list[Point]:
+    def relax(depths: np.ndarray) -> list[tuple[float, Point]]:
         return relaxed_at(problem, solution, depths)
 
     design = round_solution(problem, solution, relax, name, effort)
@@ -125,8 +125,10 @@ def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
     )
 
 
-def relaxed_at(problem: Problem, solution: Solution, depths: np.ndarray) -> list[Point]:
-    """The relaxed optimum at each vector of fixed depths; those that stay unsolved are left out.
+def relaxed_at(
+    problem: Problem, solution: Solution, depths: np.ndarray
+) -> list[tuple[float, Point]]:
+    """Objective and point of the relaxed optimum at each vector of fixed depths, where solved.
 
     Args:
         problem, solution: what was solved, and its optimum.
@@ -145,7 +147,7 @@ def relaxed_at(problem: Problem, solution: Solution, depths: np.ndarray) -> list
         with jax.enable_x64(True):
             solved = jax.tree.map(np.asarray, _solve_starts(form, data, boxes, x))
         points += [
-            Point(*(np.asarray(part) for part in to_point(solved[0][i])))
+            (float(solved[1][i]), Point(*(np.asarray(part) for part in to_point(solved[0][i]))))
             for i in range(min(at_once, len(depths) - first))
             if solved[2][i] <= MAX_VIOLATION
         ]

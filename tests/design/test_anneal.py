@@ -38,10 +38,15 @@ def test_a_kernel_that_does_not_exist_costs_nothing():
 
 
 def test_a_block_and_an_inner_width_are_paid_for():
-    after = moved(0.5, depth=(0, 0, 3))
-    assert (after[12], after[3], after[6]) == (12, round(60 * 0.75**0.5), round(30 * 0.75**0.5))
+    after = moved(0.8, depth=(0, 0, 3))
+    assert (after[12], after[3], after[6]) == (12, round(60 * 0.75**0.8), round(30 * 0.75**0.8))
     after = moved(1.0, inner=(2, 0, 0))
     assert (after[4], after[1]) == (12, round(20 * 10 / 12))
+
+
+def test_a_small_trade_is_the_inner_widths_alone():
+    after = moved(0.5, depth=(0, 0, 3))
+    assert (after[12], after[3], after[6]) == (12, 60, round(30 * 0.75**0.5))
 
 
 def test_equal_widths_move_together_without_trade():
