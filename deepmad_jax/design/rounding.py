@@ -43,6 +43,7 @@ class Round(NamedTuple):
         moves_depth: whether chains may change depths and kernels, or widths alone.
         coolest, hottest: least and greatest starting temperature, shares of the relaxed objective.
         relaxed: vectors of depths whose own relaxed optima some chains start from.
+            Those a block away from the best one's depths are tried with them.
     """
 
     kept: int
@@ -90,7 +91,7 @@ FULL = Effort(
 QUICK = Effort(
     starts=1,
     chains=128,
-    steps=280,
+    steps=250,
     rounds=tuple(plan._replace(relaxed=min(plan.relaxed, 1)) for plan in FULL.rounds),
     pairs=2,
     triples=0,
