@@ -138,7 +138,9 @@ class TrainConfig:
         batch_norm_momentum: share of the new batch in the running statistics.
         batch_norm_groups: 1 takes BatchNorm's statistics over the whole batch of all devices; more
             splits the batch for it (see `train.gradients`).
-        zero_init: start the last BatchNorm scale of every residual branch at 0.
+        zero_init: start the last BatchNorm scale of every residual branch at 0. Keeps the first
+            gradients of deep networks small; one whose last stage does not widen, so has no
+            projection, learns slower by it (`benchmarks/digits_entropy.py`).
         drop_path: probability of the last block's branch to be skipped for an image (stochastic
             depth), linear from 0 at the first block.
         dropout: probability of each input of the classifier to be zeroed.
