@@ -133,7 +133,7 @@ def _compare(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "note": args.note,
         "load_average_before_each_round": load,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared; {_processor()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared; {processor()}",
         "versions": _versions(),
         "images": f"{args.images} JPEGs of {WIDTH}x{HEIGHT}, quality {QUALITY}, "
         f"{_mean_size(folder) / 1e3:.0f} kB each",
@@ -443,7 +443,8 @@ def _mean_size(folder: Path) -> float:
     return statistics.mean(path.stat().st_size for path in (folder / "train").rglob("*.jpg"))
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The CPU's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -50,6 +50,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.input_pipeline import processor
 from benchmarks.step_worker import Spec, Worker, WorkerFailed, work
 from deepmad_jax.arch import layer_table
 from deepmad_jax.arch.cost import macs, params
@@ -120,7 +121,7 @@ def _device(args: argparse.Namespace) -> dict[str, Any]:
     machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} CPU cores"
     return {
         "kind": ours["kind"],
-        "name": _processor() if ours["kind"] == "cpu" else torch["name"],
+        "name": processor() if ours["kind"] == "cpu" else torch["name"],
         "machine": machine,
         "load_average": os.getloadavg()[0],
         "versions": [ours["version"], torch["version"], f"Python {platform.python_version()}"],
@@ -248,14 +249,6 @@ def _lines(row: dict[str, Any]) -> str:
         f"{roof['bytes_per_second'] / 1e9:,.1f} GB/s = {roof['share_of_copy']:.2f} of the copy"
     )
     return "\n".join(lines)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if "model name" in line), "unknown")
 
 
 def _arguments() -> argparse.Namespace:

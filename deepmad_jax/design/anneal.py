@@ -202,7 +202,7 @@ def _moved(lattice: Lattice, u: Array, jump: Array, trade: Array) -> Array:
     log_cost += log_kernels[kernel_after.astype(int)] - log_kernels[kernel.astype(int)]
     exponent = jnp.maximum(trade, 0.0)
     paid = jnp.exp(-exponent * log_cost)
-    # Widths that are equal or nearly so cannot follow: half of the trades are the inner width's.
+    # Widths that are equal or nearly so cannot follow: most trades are the inner width's alone.
     wide = jnp.where(trade > INNER_ALONE, exponent, 0.0)
     paid_by_width = jnp.exp(-wide * (log_cost + jnp.log(inner_after / inner)))
 
