@@ -46,7 +46,7 @@ from deepmad_jax.design.lattice import (
 )
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Data, Form, Point, data_of, evaluate, form_of
-from deepmad_jax.design.rounding import FULL
+from deepmad_jax.design.rounds import FULL
 from deepmad_jax.design.solve import design_network, solve_relaxed
 
 RESULTS = Path(__file__).parent / "results" / "references.json"

@@ -13,8 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepmad_jax.design import feasible
+from deepmad_jax.design.choices import leading_choices
+from deepmad_jax.design.dive import dive
 from deepmad_jax.design.entropy import Array
+from deepmad_jax.design.fixed import FixedChoices
 from deepmad_jax.design.inner import minimise
+from deepmad_jax.design.lattice import lattice_of, nearest
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Data, Form, Numbers, Point, data_of, form_of
 from deepmad_jax.design.relax import (
@@ -29,12 +33,14 @@ from deepmad_jax.design.relax import (
     to_point,
     updated_multipliers,
 )
-from deepmad_jax.design.rounding import FULL, Design, Effort, round_solution
+from deepmad_jax.design.rounding import Design, round_solution
+from deepmad_jax.design.rounds import FULL, Effort, Starts
 
 OUTER_ITERATIONS = 10
 FIRST_PENALTY, PENALTY_GROWTH = 10.0, 3.0
 # A solved relaxation on the named problems ends at 1e-14; beyond this it counts as unsolved.
 MAX_VIOLATION = 1e-6
+LEADING_VECTORS = 5  # of depths, that the search begins from where `fixed` does not apply
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +79,7 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
     Args:
         problem: the space, weights and budgets.
         name: of the resulting architecture.
-        effort: how much to try; see `rounding.Effort`.
+        effort: how much to try; see `rounds.Effort`.
     Raises:
         InfeasibleProblem: no network in the space meets the budgets; the message names the
             constraint and the best value that can be reached.
@@ -82,10 +88,7 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
     feasible.check_floors(problem)
     solution = solve_relaxed(problem, effort.starts)
 
-    def relax(depths: np.ndarray) -> list[tuple[float, Point]]:
-        return relaxed_at(problem, solution, depths)
-
-    design = round_solution(problem, solution, relax, name, effort)
+    design = round_solution(problem, solution, _starts(problem, solution, effort), name, effort)
     return dataclasses.replace(design, seconds=time.perf_counter() - began)
 
 
@@ -125,7 +128,26 @@ def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
     )
 
 
-def relaxed_at(
+def _starts(problem: Problem, solution: Solution, effort: Effort) -> Starts:
+    """Whole networks to begin the integer search from."""
+    lattice = lattice_of(problem)
+    if problem.convention == "paper" and not problem.extras:
+        fixed = FixedChoices(problem)
+        choices = leading_choices(problem, fixed, solution.x, effort.choices)
+        points = dive(problem, lattice, fixed, choices, effort.beam)
+        return Starts(points, float(choices.value[0]))
+    # Another way of counting, or further limits: the relaxed optima at depths a block away.
+    low, high = (ends[1 + 3 * problem.num_stages :] for ends in (lattice.low, lattice.high))
+    steps = np.diff(np.eye(problem.num_stages), axis=0)
+    near = np.clip(np.rint(solution.point.depth), low, high)
+    vectors = near + np.concatenate([0.0 * near[None], steps, -steps])
+    inside = ((vectors >= low) & (vectors <= high)).all(-1)
+    optima = sorted(_relaxed_at(problem, solution, vectors[inside]), key=lambda pair: -pair[0])
+    leading = [nearest(lattice, point) for _, point in optima[:LEADING_VECTORS]]
+    return Starts(np.array(leading), np.inf)
+
+
+def _relaxed_at(
     problem: Problem, solution: Solution, depths: np.ndarray
 ) -> list[tuple[float, Point]]:
     """Objective and point of the relaxed optimum at each vector of fixed depths, where solved.

@@ -97,7 +97,7 @@ def run_sweep(
 
 def solve_row(problem: Problem) -> Row:
     """The sweep's row of one problem; infeasible ones say why in ``reason``."""
-    from deepmad_jax.design.rounding import QUICK
+    from deepmad_jax.design.rounds import QUICK
     from deepmad_jax.design.solve import design_network
 
     row: Row = dict.fromkeys(COLUMNS)

@@ -9,7 +9,7 @@ from deepmad_jax.arch import cost
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import data_of, evaluate, form_of, point_of
-from deepmad_jax.design.rounding import QUICK
+from deepmad_jax.design.rounds import QUICK
 from deepmad_jax.design.solve import design_network, solve_relaxed
 from deepmad_jax.errors import InfeasibleProblem, InvalidConfig
 

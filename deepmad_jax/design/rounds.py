@@ -1,0 +1,217 @@
+"""Rounds of annealed chains: what they start from, and which of their points go on.
+
+The first round starts from the networks that `dive` has found and from many integer depths around
+the relaxed ones, the next from the best points so far and from crosses of them. How much is tried
+is an `Effort`.
+"""
+
+import dataclasses
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from deepmad_jax.design import feasible
+from deepmad_jax.design.anneal import anneal, draw_noise
+from deepmad_jax.design.ascent import INFEASIBLE, Ascent
+from deepmad_jax.design.lattice import nearest, repair
+from deepmad_jax.design.relax import BUDGETS
+
+if TYPE_CHECKING:
+    from deepmad_jax.design.solve import Solution
+
+
+class Round(NamedTuple):
+    """One round of annealing.
+
+    Attributes:
+        kept: distinct vectors of depths that the chains start from; unused in the first round.
+        moves_depth: whether chains may change depths and kernels, or widths alone.
+        coolest, hottest: least and greatest starting temperature, shares of the relaxed objective.
+        restarted: of the given starts, how many a third of the chains begin from once more.
+    """
+
+    kept: int
+    moves_depth: bool
+    coolest: float
+    hottest: float
+    restarted: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much the search tries; fixed numbers, so that every run tries the same candidates.
+
+    Attributes:
+        starts: of the relaxed solve.
+        choices, beam: of depths, kernels and ties where `dive` begins, and how many go on.
+        chains, steps: of each round of annealing; one shape, one compilation.
+        rounds: see `Round`.
+        near: share of the relaxed optimum within which a start leaves so little to gain that one
+            cool round is enough.
+        pairs, triples: points that get the ascent over pairs of steps, then over triples.
+    """
+
+    starts: int
+    choices: int
+    beam: int
+    chains: int
+    steps: int
+    rounds: tuple[Round, ...]
+    near: float
+    pairs: int
+    triples: int
+
+
+COOL = Round(0, True, 5e-4, 5e-3)
+"""The one round from starts that are near the best already."""
+
+# Free moves from many depths, cooler and from fewer points each time; then widths alone for the
+# leading depths; last a cool round free to move again.
+FULL = Effort(
+    starts=2,
+    choices=64,
+    beam=32,
+    chains=128,
+    steps=800,
+    rounds=(
+        Round(0, True, 2e-3, 2e-2),
+        Round(64, True, 1e-3, 1e-2),
+        Round(32, True, 5e-4, 5e-3),
+        Round(16, False, 5e-4, 4e-3, restarted=4),
+        Round(8, True, 2e-4, 2e-3),
+    ),
+    near=1e-3,
+    pairs=8,
+    triples=1,
+)
+QUICK = dataclasses.replace(FULL, starts=1, chains=64, steps=400, near=1.0, pairs=4, triples=0)
+"""For sweeps: wherever `dive` meets a feasible network, one cool round of few chains."""
+
+
+class Starts(NamedTuple):
+    """Where the first round begins.
+
+    Attributes:
+        points: lattice coordinates, best first, (points, 1 + 4 S); may be none.
+        ceiling: the greatest relaxed objective at fixed depths, kernels and ties; inf if unknown.
+    """
+
+    points: np.ndarray
+    ceiling: float
+
+
+def annealed(
+    search: Ascent,
+    solution: "Solution",
+    starts: Starts,
+    effort: Effort,
+) -> list[np.ndarray]:
+    """Promising points for the local search: ends and best points of annealed chains.
+
+    Half are the best feasible points seen, half the ends of greatest merit, which may overspend by
+    parts in a thousand. Few of each share their depths, so that no one vector of depths crowds out
+    the others.
+
+    Args:
+        search: of the problem; counts what is tried.
+        solution: the relaxed optimum.
+        starts: see there.
+        effort: how much to try.
+    """
+    problem, lattice, chains = search.problem, search.lattice, effort.chains
+    stages = problem.num_stages
+    kernels, depths = slice(1 + 2 * stages, 1 + 3 * stages), slice(1 + 3 * stages, 1 + 4 * stages)
+    at = nearest(lattice, solution.point)
+    rng = np.random.default_rng(problem.seed)
+
+    u = np.repeat(at[None], chains, axis=0)
+    spread = np.exp(rng.normal(scale=0.2, size=(chains, stages)))
+    jitter = rng.uniform(-1.2, 1.2, size=(chains, stages))
+    u[1:, depths] = np.rint(solution.point.depth * spread + jitter)[1:]
+    # A quarter starts from other widths: on a coarse lattice the best ones may lie far off.
+    widths = slice(0, 1 + 2 * stages)
+    far = np.exp(rng.normal(scale=0.35, size=(chains // 4, 1 + 2 * stages)))
+    u[-len(far) :, widths] = np.rint(u[-len(far) :, widths] * far)
+    u = np.asarray(repair(lattice, u))
+    if len(starts.points):
+        u[::2] = starts.points[np.arange(len(u[::2])) % len(starts.points)]
+
+    worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
+    prices = np.array([solution.prices[name] for name in (*BUDGETS, *problem.extras)])
+    prices = np.where(np.isfinite(prices), np.maximum(prices, 0.05 * worth), worth)
+    scale = np.concatenate(
+        [1.0 + 0.05 * at[: 1 + 2 * stages], np.full(stages, 0.7), np.zeros(stages)]
+    )
+    feasible_pool, merit_pool = _Pool(depths), _Pool(depths)
+    rounds = effort.rounds
+    if len(starts.points):
+        scores = search.score(starts.points)
+        feasible_pool.add(starts.points, np.where(scores > INFEASIBLE, scores, -np.inf))
+        if scores.max() >= starts.ceiling * (1.0 - effort.near):
+            rounds = (COOL,)
+    for i, plan in enumerate(rounds):
+        if i:
+            kept = feasible_pool.best(plan.kept // 2, 1)
+            kept += merit_pool.best(plan.kept - len(kept), 1)
+            u = np.array(kept)[np.arange(chains) % len(kept)]
+            u = np.asarray(repair(lattice, _crossed(u, stages, rng)))
+            if plan.restarted and len(starts.points):
+                # Annealed widths remember the depths they came from; these do not.
+                again = starts.points[: plan.restarted]
+                u[::3] = again[np.arange(len(u[::3])) % len(again)]
+        scale[kernels] = 0.7 if plan.moves_depth else 0.0
+        scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
+        temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
+        noise = draw_noise(problem.seed + i, effort.steps, *u.shape)
+        result = anneal(search.form, search.data, lattice, u, prices, scale, temperatures, noise)
+        search.candidates += chains * effort.steps
+        feasible_pool.add(result.best, result.objective)
+        merit_pool.add(result.last, result.merit)
+    found = feasible_pool.best(effort.pairs // 2, 2) + merit_pool.best(effort.pairs // 2, 2)
+    if len(feasible_pool.points):
+        return found
+    cheapest = feasible.smallest_network(lattice, problem)
+    return [*found, cheapest, feasible.widest_network(lattice, problem)]
+
+
+def _crossed(u: np.ndarray, stages: int, rng: np.random.Generator) -> np.ndarray:
+    """Half of the points with their last stages, from some stage on, taken from another point.
+
+    What one stage may be depends on its neighbours and on what the budgets leave: good beginnings
+    and good ends of networks combine.
+
+    Args:
+        u: coordinates, (points, 1 + 4 S).
+        stages: S.
+    """
+    if stages == 1:
+        return u
+    others = u[rng.permutation(len(u))]
+    cut = rng.integers(1, stages, size=(len(u), 1))
+    stage = np.concatenate([[0], np.tile(np.arange(stages), 4)])  # the stem goes with the first
+    return np.where((stage >= cut) & (rng.random((len(u), 1)) < 0.5), others, u)
+
+
+class _Pool:
+    """Distinct points with their values."""
+
+    def __init__(self, depths: slice):
+        self.points: dict[bytes, tuple[float, np.ndarray]] = {}
+        self._depths = depths
+
+    def add(self, points: np.ndarray, values: np.ndarray) -> None:
+        for u, value in zip(points, values, strict=True):
+            if np.isfinite(value):
+                self.points[u.tobytes()] = (float(value), u)
+
+    def best(self, count: int, of_equal_depths: int) -> list[np.ndarray]:
+        """The points of greatest value, at most ``of_equal_depths`` for each vector of depths."""
+        chosen: list[np.ndarray] = []
+        taken: Counter[bytes] = Counter()
+        for _, u in sorted(self.points.values(), key=lambda item: -item[0]):
+            depths = u[self._depths].tobytes()
+            if taken[depths] < of_equal_depths and len(chosen) < count:
+                taken[depths] += 1
+                chosen.append(u)
+        return chosen
