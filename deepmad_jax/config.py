@@ -21,11 +21,13 @@ import ml_collections
 
 from deepmad_jax.arch.reference import from_file as from_file
 from deepmad_jax.arch.reference import published as published
+from deepmad_jax.design.mlp_problem import MlpProblem
 from deepmad_jax.design.problem import Problem, Sampling, Sweep
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
+    "perceptron",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
@@ -205,6 +207,7 @@ class Config:
         data, train: see there.
         sweep: the budgets of the ``sweep`` job.
         sample: the draw of the ``sample`` job, which stands in for ``design``.
+        perceptron: what the ``perceptron`` job designs and trains.
         checkpoint: which one the ``evaluate`` and ``export`` jobs take: ``newest``, or ``best`` by
             the run's own evaluations.
         certify_seconds: how long the ``certify`` job tightens its bound.
@@ -222,6 +225,7 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
+    perceptron: MlpProblem = dataclasses.field(default_factory=MlpProblem)
     checkpoint: str = "newest"
     certify_seconds: float = 60.0
     export: tuple[str, ...] = ("safetensors", "tinynas")

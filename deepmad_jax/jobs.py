@@ -17,6 +17,7 @@ from deepmad_jax.config import Config
 from deepmad_jax.errors import MissingData, UserError
 from deepmad_jax.workdir import (
     differing_design,
+    finite,
     read_json,
     refuse_to_mix,
     settle,
@@ -68,6 +69,28 @@ def sample(config: Config, workdir: Path) -> None:
     (workdir / "design.json").unlink(missing_ok=True)  # of a design that was here before
     print(report.design_table(architecture, _numbers_of(architecture)))
     print(f"Saved {workdir / 'architecture.json'}.", flush=True)
+
+
+def perceptron(config: Config, workdir: Path) -> None:
+    """Designs ``config.perceptron`` and trains it; writes ``perceptron.json``."""
+    from deepmad_jax import report
+    from deepmad_jax.design.mlp import design_mlp
+    from deepmad_jax.tasks import perceptron
+    from deepmad_jax.train.logbook import last_line_of_the_run
+
+    refuse_to_mix(config, workdir, ("perceptron", "data", "train"))
+    design = design_mlp(config.perceptron, config.name)
+    numbers = dataclasses.asdict(design)
+    print(report.perceptron_table(design.architecture, numbers))
+    write_config(config, workdir)
+    write(workdir / "perceptron.json", json.dumps(finite(numbers), indent=1))
+    perceptron.train(config, design.architecture, workdir)
+    result = last_line_of_the_run(workdir)
+    assert result is not None
+    print(
+        f"top-1 {result['top1']:.2%} on {result['images']:,} images of {result['dataset']} after "
+        f"{result['step']:,} steps. Saved {workdir / 'perceptron.json'}."
+    )
 
 
 def train(config: Config, workdir: Path) -> None:
@@ -191,6 +214,7 @@ def export(config: Config, workdir: Path) -> None:
 DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "design": design,
     "sample": sample,
+    "perceptron": perceptron,
     "train": train,
     "evaluate": evaluate,
     "describe": describe,

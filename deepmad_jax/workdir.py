@@ -26,14 +26,16 @@ def write_config(config: Config, workdir: Path) -> None:
     write(workdir / "config.json", json.dumps(finite(config_module.to_dict(config)), indent=1))
 
 
-def refuse_to_mix(config: Config, workdir: Path) -> None:
-    """A run goes on only with the design, recipe and data that its checkpoints were made with."""
+def refuse_to_mix(
+    config: Config, workdir: Path, names: tuple[str, ...] = ("design", "data", "train")
+) -> None:
+    """A run goes on only with the ``names`` of its config that its checkpoints were made with."""
     path, checkpoints = workdir / "config.json", workdir / "checkpoints"
     if not (path.exists() and checkpoints.exists() and any(checkpoints.iterdir())):
         return
     old, new, default = read_json(path), _json_values(config), _json_values(Config())
     # A named architecture is what counts then, whatever the design's budgets say.
-    names = ("data", "train") if config.architecture else ("design", "data", "train")
+    names = tuple(name for name in names if not (name == "design" and config.architecture))
     # An older version may have written the config without fields that there are now.
     was = {name: {**default[name], **old.get(name, {})} for name in names}
     parts = (was, {name: new[name] for name in names})

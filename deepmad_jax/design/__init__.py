@@ -13,7 +13,7 @@ _HOME = {
     "solve_relaxed": "solve",
     "elasticities": "sensitivity",
     "sample_architectures": "sample",
-    "MlpProblem": "mlp_program",
+    "MlpProblem": "mlp_problem",
     "design_mlp": "mlp",
 }
 __all__ = list(_HOME)

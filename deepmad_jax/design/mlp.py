@@ -1,20 +1,15 @@
 """Perceptrons to a budget: `MlpProblem` -> `MlpDesign`, relaxed first, then in whole numbers.
 
-The program stands in `mlp_program.py`, its relaxation in `mlp_relax.py`, the integer search in
-`mlp_search.py`.
+The problem stands in `mlp_problem.py`, its numbers in `mlp_program.py`, its relaxation in
+`mlp_relax.py`, the integer search in `mlp_search.py`.
 """
 
 import dataclasses
 import time
 
 from deepmad_jax.arch.mlp import MlpArchitecture
-from deepmad_jax.design.mlp_program import (
-    MlpProblem,
-    check_floors,
-    evaluate_mlp,
-    mlp_data_of,
-    split,
-)
+from deepmad_jax.design.mlp_problem import MlpProblem
+from deepmad_jax.design.mlp_program import check_floors, evaluate_mlp, mlp_data_of, split
 from deepmad_jax.design.mlp_relax import solve_relaxed_mlp
 from deepmad_jax.design.mlp_search import search_mlp
 

@@ -11,14 +11,8 @@ import numpy as np
 
 from deepmad_jax.design.entropy import Array, namespace
 from deepmad_jax.design.inner import minimise
-from deepmad_jax.design.mlp_program import (
-    MlpData,
-    MlpNumbers,
-    MlpProblem,
-    evaluate_mlp,
-    mlp_data_of,
-    split,
-)
+from deepmad_jax.design.mlp_problem import MlpProblem
+from deepmad_jax.design.mlp_program import MlpData, MlpNumbers, evaluate_mlp, mlp_data_of, split
 from deepmad_jax.design.relax import Box, freeze, updated_multipliers
 
 STARTS = 8

@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from deepmad_jax.design.mlp_program import MlpProblem, evaluate_mlp, mlp_data_of, split
+from deepmad_jax.design.mlp_problem import MlpProblem
+from deepmad_jax.design.mlp_program import evaluate_mlp, mlp_data_of, split
 from deepmad_jax.errors import InfeasibleProblem
 
 # Random kicks from the best point that end the search, and sizes of a step.

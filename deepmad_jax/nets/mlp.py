@@ -47,3 +47,20 @@ class Mlp(nnx.Module):
         for layer in self.layers:
             x = jax.nn.relu(layer(x))
         return self.head(x)
+
+
+class ImageMlp(nnx.Module):
+    """An `Mlp` over flattened images, called as `Network` is: ``(batch, height, width, channels)``.
+
+    Args:
+        arch, rngs: of the `Mlp`.
+    """
+
+    def __init__(self, arch: MlpArchitecture, *, rngs: nnx.Rngs):
+        self.mlp = Mlp(arch, rngs=rngs)
+
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, key: jax.Array | None = None
+    ) -> jax.Array:
+        """Logits; a perceptron does the same in training and needs no key."""
+        return self.mlp(images.reshape(images.shape[0], -1))

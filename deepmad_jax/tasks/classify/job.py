@@ -6,8 +6,9 @@ network built and anything compiled.
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +48,30 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What ``config.train.dtype`` may be."""
 
 
-def train(config: Config, arch: Architecture, workdir: str | Path) -> TrainState:
+class OnImages(Protocol):
+    """What the job asks of an architecture."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def resolution(self) -> int: ...
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def classes(self) -> int: ...
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+Build = Callable[[Any, TrainConfig], nnx.Module]
+"""The network of an architecture."""
+
+
+def train(
+    config: Config, arch: OnImages, workdir: str | Path, build: Build | None = None
+) -> TrainState:
     """Trains ``arch``, going on from the newest checkpoint in ``workdir``; returns the last state.
+
+    ``build`` makes the network of ``arch`` and ``config.train``; default `make_network`.
 
     Leaves ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/`` and, where the config asks for one,
     ``profile/`` there.
@@ -60,7 +83,7 @@ def train(config: Config, arch: Architecture, workdir: str | Path) -> TrainState
         CheckpointFailed: the disk is full, or the like.
     """
     workdir, settings = Path(workdir), config.train
-    run = _Run.prepare(config, arch)
+    run = _Run.prepare(config, arch, build or make_network)
     plan = Plan.of(settings, len(run.dataset.train))
     check_batch_size(run.mesh, plan.batch_size, settings.accumulate_steps)
     schedule = make_schedule(settings, plan)
@@ -142,7 +165,7 @@ def evaluate(config: Config, arch: Architecture, workdir: str | Path) -> dict[st
     directory = Path(workdir) / "checkpoints"
     if not directory.is_dir():
         raise _no_checkpoint(directory)
-    run = _Run.prepare(config, arch)
+    run = _Run.prepare(config, arch, make_network)
     network = _network(arch)
     with Checkpoints(directory, network=network, read_only=True) as checkpoints:
         chosen = checkpoints.chosen_step(config.checkpoint)
@@ -193,12 +216,13 @@ class _Run:
     """What both jobs need and what is cheap: everything but the network and the compiled steps."""
 
     config: Config
-    arch: Architecture
+    arch: OnImages
     dataset: Dataset
     mesh: Mesh
+    build: Build
 
     @classmethod
-    def prepare(cls, config: Config, arch: Architecture) -> "_Run":
+    def prepare(cls, config: Config, arch: OnImages, build: Build) -> "_Run":
         settings = config.train
         if settings.dtype not in DTYPES:
             raise InvalidConfig(
@@ -210,20 +234,20 @@ class _Run:
             channels=arch.in_channels,
             classes=arch.classes,
         )
-        return cls(config, arch, dataset, make_mesh(fsdp=settings.fsdp))
+        return cls(config, arch, dataset, make_mesh(fsdp=settings.fsdp), build)
 
     def initial_state(
         self, optimizer: optax.GradientTransformation
     ) -> tuple[nnx.GraphDef, TrainState]:
         settings = self.config.train
-        net = make_network(self.arch, settings)
+        net = self.build(self.arch, settings)
         graphdef, params, batch_stats = split_network(net)
         averages = settings.ema_decay is not None
         state = create_state(params, batch_stats, optimizer, ema=averages)
         return graphdef, place(self.mesh, state)
 
 
-def _network(arch: Architecture) -> dict[str, Any]:
+def _network(arch: OnImages) -> dict[str, Any]:
     """What tells one network from another, for checkpoints; not its name."""
     return {name: value for name, value in arch.to_dict().items() if name != "name"}
 
