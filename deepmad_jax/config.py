@@ -27,7 +27,7 @@ from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
-    "perceptron",
+    "sensitivity", "perceptron",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepmad_jax.arch.reference import resolve
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.arch.zoo import ZOO
@@ -159,14 +161,7 @@ def certify(config: Config, workdir: Path) -> None:
     from deepmad_jax.design.certify import certify as bound
 
     path = workdir / "design.json"
-    numbers = read_json(path)
-    differing = differing_design(config, workdir)
-    if differing:
-        raise UserError(
-            f"{path} is a design of another problem ({'; '.join(differing)}): give the same values "
-            "to certify it, or run the design job with this config first "
-            "(--config.jobs=design,certify)."
-        )
+    numbers = _design_of(config, workdir)
     print(f"Bounding {config.name} for {config.certify_seconds:g} s ...", flush=True)
     result = bound(config.design, numbers["objective"], seconds=config.certify_seconds)
     numbers |= {"upper_bound": result.upper_bound, "gap": result.gap}
@@ -177,6 +172,25 @@ def certify(config: Config, workdir: Path) -> None:
         f"{numbers['objective']:,.2f}: at most {result.gap:.3%} better is possible. "
         f"{result.nodes:,} boxes bounded in {result.seconds:.0f} s."
     )
+
+
+def sensitivity(config: Config, workdir: Path) -> None:
+    """How the relaxed optimum moves with each budget; adds it to ``design.json``."""
+    from deepmad_jax import report
+    from deepmad_jax.design.sensitivity import elasticities
+    from deepmad_jax.design.solve import solve_relaxed
+
+    path = workdir / "design.json"
+    numbers = _design_of(config, workdir)
+    moved = elasticities(config.design, solve_relaxed(config.design))
+    numbers["elasticities"] = {
+        budget: {name: np.asarray(part).tolist() for name, part in point._asdict().items()}
+        for budget, point in moved.items()
+    }
+    write(path, json.dumps(numbers, indent=1))
+    report.write(workdir)
+    print(report.elasticity_table(numbers))
+    print(f"Added to {path} and {workdir / 'report.html'}.")
 
 
 def sweep(config: Config, workdir: Path) -> None:
@@ -221,6 +235,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "compare": compare,
     "sweep": sweep,
     "certify": certify,
+    "sensitivity": sensitivity,
     "export": export,
 }
 
@@ -245,6 +260,24 @@ def architecture_of(config: Config, workdir: Path) -> Architecture:
             "network with --config.architecture."
         )
     return Architecture.load(path)
+
+
+def _design_of(config: Config, workdir: Path) -> dict[str, Any]:
+    """The contents of ``design.json``.
+
+    Raises:
+        UserError: it is not there, or of another problem than ``config.design``.
+    """
+    path = workdir / "design.json"
+    numbers: dict[str, Any] = read_json(path)
+    differing = differing_design(config, workdir)
+    if differing:
+        raise UserError(
+            f"{path} is a design of another problem ({'; '.join(differing)}): give the same values "
+            f"to go on with it, or run the design job with this config first "
+            f"(--config.jobs=design,{','.join(config.jobs)})."
+        )
+    return numbers
 
 
 def _numbers_of(architecture: Architecture) -> dict[str, Any]:

@@ -113,6 +113,19 @@ def test_fields_set_on_the_command_line_reach_the_design(tmp_path):
     assert design["params"] <= 3e4
 
 
+def test_sensitivity_job_adds_its_numbers_to_the_design(tmp_path, capsys, refused):
+    workdir = ["--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design,sensitivity", *workdir)) == 0
+    moved = json.loads((tmp_path / "design.json").read_text())["elasticities"]
+    assert list(moved) == ["macs", "params", "rho"]
+    assert len(moved["rho"]["depth"]) == 3
+    assert moved["rho"]["depth"][0] > 0  # a larger rho buys depth
+    assert "stage 3 depth" in capsys.readouterr().out
+    assert "Elasticities" in (tmp_path / "report.html").read_text()
+    other = "--config.design.params=3e4"
+    assert "a design of another problem" in refused("--config.jobs=sensitivity", other, *workdir)
+
+
 RANDOM = ("--config.jobs=sample", "--config.design.rho=inf", "--config.sample.count=4")
 
 

@@ -62,8 +62,14 @@ def tables(arch: Architecture, design: dict[str, Any] | None = None) -> list[Tab
         _budgets(arch, design),
         _entropy(arch, design),
         _facts(arch, design),
+        _elasticities(design),
     ]
     return [table for table in found if table.rows]
+
+
+def elasticity_table(design: dict[str, Any]) -> str:
+    """The table of ``elasticities`` in a ``design.json``, as text."""
+    return to_text(_elasticities(design)) + "\n"
 
 
 def level_weights(design: dict[str, Any]) -> list[float | int]:
@@ -297,6 +303,32 @@ def _facts(arch: Architecture, design: dict[str, Any]) -> Table:
         tuple(fact for fact in known if fact[1] != "-"),
         "lrl",
     )
+
+
+def _elasticities(design: dict[str, Any]) -> Table:
+    """One row for each relaxed width, inner width, kernel and depth; one column for each budget."""
+    found = {
+        budget: mapping(point) for budget, point in mapping(design.get("elasticities")).items()
+    }
+    first = next(iter(found.values()), {})
+    rows = [("stem width", *(_moved(point.get("stem")) for point in found.values()))]
+    for name in ("width", "inner", "kernel", "depth"):
+        for i in range(len(numbers(first.get(name)))):
+            parts = [numbers(point.get(name)) for point in found.values()]
+            moved = (_moved(part[i] if i < len(part) else None) for part in parts)
+            rows.append((f"stage {i + 1} {name}", *moved))
+    return Table(
+        "Elasticities of the relaxed optimum",
+        ("", *(BUDGETS.get(budget, printable(budget, 20)) for budget in found)),
+        tuple(rows) if found else (),
+        "l" + "r" * len(found),
+        note="Percent by which each number moves for 1 % more of the budget above it.",
+    )
+
+
+def _moved(value: Any) -> str:
+    # Rounded first, and 0 added, so that no -0.000 stands there.
+    return _maybe(lambda moved: f"{round(moved, 3) + 0.0:+.3f}", finite(value))
 
 
 def _rho(value: float) -> str:
