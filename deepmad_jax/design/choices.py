@@ -17,7 +17,7 @@ from deepmad_jax.design.problem import Problem
 
 EXPANDED = 4  # choices whose neighbours are valued at once
 TURNS = 3  # of such valuations, in each part of the search
-LEADING = 12  # vectors of depths whose kernels and ties are sought
+LEADING = 24  # vectors of depths whose kernels and ties are sought
 _FREE = -1
 
 Choice = tuple[int, ...]

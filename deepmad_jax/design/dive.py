@@ -17,7 +17,7 @@ from deepmad_jax.design.problem import Problem
 
 NEAREST, COARSE_NEAREST = 3, 5  # multiples of a width that are tried
 COARSE = 5  # multiples below which a width is coarse
-ALIKE = 2  # networks of the same depths, kernels and ties in the diverse half of the beam
+ALIKE = 1  # networks of the same depths, kernels and ties in the diverse half of the beam
 
 
 def dive(
