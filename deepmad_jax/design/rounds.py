@@ -85,8 +85,8 @@ FULL = Effort(
     pairs=8,
     triples=1,
 )
-QUICK = dataclasses.replace(FULL, starts=1, chains=64, steps=400, near=1.0, pairs=4, triples=0)
-"""For sweeps: wherever `dive` meets a feasible network, one cool round of few chains."""
+QUICK = dataclasses.replace(FULL, starts=1, chains=64, steps=400, near=5e-3, pairs=4, triples=0)
+"""For sweeps: few chains, and nearly always the one cool round alone."""
 
 
 class Starts(NamedTuple):

@@ -160,6 +160,10 @@ def _solved(
         return
     # Forking a process that has started JAX's threads may hang: spawn.
     context = multiprocessing.get_context("spawn")
+    # Read when the workers load NumPy: several threads of its linear algebra on the one core that
+    # each worker has would wait for each other, at five times the time.
+    before = {name: os.environ.get(name) for name in _BLAS_THREADS}
+    os.environ |= dict.fromkeys(_BLAS_THREADS, "1")
     cores = context.SimpleQueue()
     for core in itertools.islice(itertools.cycle(_cores()), workers):
         cores.put(core)
@@ -170,6 +174,14 @@ def _solved(
             yield futures[future], {"key": futures[future], **future.result()}
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _cores() -> list[int]:
