@@ -283,7 +283,7 @@ def _interior_point(batch: _Batch) -> np.ndarray:
         right = np.empty((choices, size + 1))
         right[:, :-1] = mu / below - mu / above - gradient - batch.gathered(jacobian, pull)
         right[:, -1] = mu[:, 0] / missed - PRICE + pull[:, :elastic].sum(-1)
-        step = np.linalg.solve(matrix, right[..., None])[..., 0]
+        step = _solution(matrix, right)
         dx, d_missed = step[:, :-1], step[:, -1]
         along = batch.along(jacobian, dx)
         along[:, :elastic] -= d_missed[:, None]
@@ -298,6 +298,18 @@ def _interior_point(batch: _Batch) -> np.ndarray:
         by, at_low, at_high = by + dual * d_by, at_low + dual * d_low, at_high + dual * d_high
         at_zero = at_zero + dual[:, 0] * d_zero
     return x
+
+
+def _solution(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Newton's steps; NaN throughout where a matrix stays singular."""
+    try:
+        return np.linalg.solve(matrix, right[..., None])[..., 0]
+    except np.linalg.LinAlgError:  # one choice must not end the solves of the others
+        ridge = 1e-6 * (1.0 + np.abs(matrix).max(axis=(1, 2), keepdims=True))
+    try:
+        return np.linalg.solve(matrix + ridge * np.eye(right.shape[1]), right[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        return np.full_like(right, np.nan)
 
 
 def _longest(*moves: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 from deepmad_jax.design.choices import leading_choices
 from deepmad_jax.design.dive import dive
-from deepmad_jax.design.fixed import PRICE, FixedChoices
+from deepmad_jax.design.fixed import PRICE, FixedChoices, _solution
 from deepmad_jax.design.lattice import lattice_of, structural_violation, to_point
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Point, data_of, evaluate, form_of, spent
@@ -134,3 +134,11 @@ def test_equal_bounds_leave_one_network():
     lattice, fixed = lattice_of(problem), FixedChoices(problem)
     choices = leading_choices(problem, fixed, solve_relaxed(problem).x, 4)
     np.testing.assert_array_equal(dive(problem, lattice, fixed, choices, 4), [[4, 8, 1, 0, 3]])
+
+
+def test_a_singular_matrix_ends_neither_its_own_solve_nor_the_others():
+    matrix, right = np.stack([np.eye(2), np.ones((2, 2)), np.zeros((2, 2))]), np.ones((3, 2))
+    step = _solution(matrix, right)
+    np.testing.assert_allclose(step[0], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(matrix[1] @ step[1], 1.0, rtol=1e-5)
+    assert np.isfinite(step).all()
