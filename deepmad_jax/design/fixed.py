@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deepmad_jax.arch.layers import se_width
 from deepmad_jax.design.entropy import depth_penalty
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.relax import box_of
@@ -68,8 +69,9 @@ class FixedChoices:
             self.high[inner] += high[1 : 1 + stages]
         used = (program.coefficients > 0).any(0)
         exponents = program.exponents[used]
-        # The squeeze is as wide as in the relaxed program: a quarter of the inner width.
-        squeeze = exponents[:, logs : logs + stages]
+        # The squeeze is as wide as in the relaxed program, a quarter of the inner width, until the
+        # inner width is chosen: then as it will be built.
+        self.squeeze = squeeze = exponents[:, logs : logs + stages]
         exponents_of_logs = exponents[:, :logs].copy()
         exponents_of_logs[:, 1 : 1 + stages] += squeeze
         exponents_of_logs[:, inner] += squeeze
@@ -143,6 +145,7 @@ class _Batch:
         repeats = np.where(fixed.repeated, n[:, None, :], 1.0).prod(-1)
         if tied is not None:
             repeats = repeats * (1.0 - (fixed.conditional * tied[:, None, :]).max(-1))
+        repeats = repeats * np.exp(_log_squeezed(fixed, chosen) @ fixed.squeeze.T)
         num_terms = len(fixed.rows) - len(fixed.at_zero)
         self.shared, self.num_terms = fixed.rows[:, free], num_terms
         self.outer = (self.shared[:, :, None] * self.shared[:, None, :]).reshape(
@@ -330,6 +333,16 @@ def _shape_constraints(
     if monotone:
         slopes, constants = [eye[:stages] - width, *slopes], [np.zeros(stages), *constants]
     return np.concatenate(slopes), np.concatenate(constants)
+
+
+def _log_squeezed(fixed: FixedChoices, chosen: np.ndarray) -> np.ndarray:
+    """Log of the built squeeze over a quarter of the inner width, 0 where free, (choices, S)."""
+    stages = fixed.stages
+    inner = chosen[:, 1 + stages : 1 + 2 * stages]
+    if fixed.ratio_fixed:
+        inner = chosen[:, 1 : 1 + stages] + fixed.low[1 + stages : 1 + 2 * stages]
+    channels = np.rint(np.exp(inner))
+    return np.where(np.isnan(inner), 0.0, np.log(se_width(channels) / (0.25 * channels)))
 
 
 def _ties(tied: np.ndarray, stages: int) -> np.ndarray:

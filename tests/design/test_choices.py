@@ -59,7 +59,7 @@ def test_value_at_fixed_depths_is_that_of_the_augmented_lagrangian(problem):
     assert compared
 
 
-@pytest.mark.parametrize("block", ["bottleneck", "basic", "k1kx", "mbconv"])
+@pytest.mark.parametrize("block", ["bottleneck", "basic", "k1kx", "mbconv", "mbconv_se"])
 def test_value_of_a_whole_network_is_its_objective_less_what_it_overspends(block):
     # Ties drop the projections of equal widths exactly; nothing is left to relax.
     problem = dataclasses.replace(
