@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepmad_jax.design.fixed import FixedChoices
+from deepmad_jax.design.lattice import lattice_of
 from deepmad_jax.design.problem import Problem
 
 EXPANDED = 4  # choices whose neighbours are valued at once
@@ -68,17 +69,14 @@ class _Search:
     """What was found so far: choices with their values and y."""
 
     def __init__(self, problem: Problem, fixed: FixedChoices, x: np.ndarray):
+        lattice = lattice_of(problem)
         self.stages = stages = problem.num_stages
-        self.fixed = fixed
-        self.at = x[: 1 + 3 * stages].copy()
-        if not problem.fixed_ratio:
-            self.at[1 + stages : 1 + 2 * stages] += x[1 : 1 + stages]
-        self.sizes = np.array(sorted(set(problem.kernels)), dtype=np.float64)
-        self.ties_pay = self.fixed.conditional.any() and problem.monotone
-        last = len(self.sizes) - 1
-        least, most = np.array(problem.per_stage("min_depth")), problem.per_stage("max_depth")
-        self.low = np.concatenate([least, np.full(stages, _FREE), np.zeros(stages)])
-        self.high = np.concatenate([most, np.full(stages, last), np.ones(stages)])
+        self.fixed, self.sizes = fixed, np.asarray(lattice.kernels)
+        self.at = fixed.unknowns_of(x)
+        self.ties_pay = fixed.conditional.any() and problem.monotone
+        low, high = (ends[1 + 3 * stages :] for ends in (lattice.low, lattice.high))
+        self.low = np.concatenate([low, np.full(stages, _FREE), np.zeros(stages)])
+        self.high = np.concatenate([high, np.full(stages, self.sizes.size - 1), np.ones(stages)])
         self.found: dict[Choice, tuple[float, np.ndarray]] = {}
 
     def start(self, x: np.ndarray) -> Choice:

@@ -12,7 +12,7 @@ import numpy as np
 
 from deepmad_jax.design.choices import Choices
 from deepmad_jax.design.fixed import FixedChoices
-from deepmad_jax.design.lattice import Lattice, repair
+from deepmad_jax.design.lattice import Lattice, inner_bounds, repair
 from deepmad_jax.design.problem import Problem
 
 NEAREST, COARSE_NEAREST = 3, 5  # multiples of a width that are tried
@@ -107,7 +107,7 @@ def _range(
             low.append(np.ceil(inner / ratios[1] - slack))
             high.append(np.floor(inner / ratios[0] + slack))
     else:
-        width = chosen[:, at - stages]
-        low.append(np.ceil(width * ratios[0] - slack))
-        high.append(np.floor(width * ratios[1] + slack))
+        least, most = inner_bounds(lattice, chosen[:, at - stages] * lattice.multiple)
+        low.append(least / lattice.multiple)
+        high.append(most / lattice.multiple)
     return np.fmax.reduce(low), np.fmin.reduce(high)

@@ -8,12 +8,12 @@ fixed (letters as in `bounds`),
     cost_j    = sum of a exp(b . y) <= 1         for MACs and params,
     rho       : log N - log rho0 <= T_M / N,
 
-where A and T are affine and every a > 0. A dozen Newton steps of a primal-dual interior-point
-method solve it, on matrices of at most 3 S + 2 rows. They run in NumPy for a whole batch of
-choices, with nothing to compile: about 0.1 ms a choice.
+where A and T are affine and every a > 0. A dozen steps of `newton` solve it, on matrices of at most
+3 S + 2 rows. They run in NumPy for a whole batch of choices, with nothing to compile: about 0.1 ms
+a choice.
 
-Every budget may be missed by a factor exp(t), at `PRICE` objectives a unit of t, so that choices
-which miss the budgets have a value too and a search can cross them.
+Every budget may be missed by a factor exp(t), at `newton.PRICE` objectives a unit of t, so that
+choices which miss the budgets have a value too and a search can cross them.
 """
 
 from typing import NamedTuple
@@ -22,16 +22,12 @@ import numpy as np
 
 from deepmad_jax.arch.layers import se_width
 from deepmad_jax.design.entropy import depth_penalty
+from deepmad_jax.design.newton import PRICE, dot, interior_point, times, weighted
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.relax import box_of
 from deepmad_jax.design.terms import program_of
 
-PRICE = 30.0
-STEPS = 12  # of Newton: values are then right to 1e-4, for most problems to 1e-8
-_CENTRING, _TO_BOUNDARY = 0.1, 0.99
-_LEAST_MU = 1e-9  # below it the Newton matrices lose their digits
 _MARGIN = 0.02  # of the box's width, which the start keeps from its ends
-_FIRST = 0.05  # slacks of constraints that do not hold, and their products with the multipliers
 
 
 class Values(NamedTuple):
@@ -82,6 +78,14 @@ class FixedChoices:
         slopes, self.at_zero = _shape_constraints(program.monotone > 0, low[inner], high[inner])
         self.rows = np.concatenate([exponents_of_logs, slopes]) @ self.to_logs
 
+    def unknowns_of(self, x: np.ndarray) -> np.ndarray:
+        """y, (1 + 3 S,), at log variables x of `relax`, (1 + 4 S,)."""
+        stages = self.stages
+        y = x[: 1 + 3 * stages].copy()
+        if not self.ratio_fixed:
+            y[1 + stages : 1 + 2 * stages] += x[1 : 1 + stages]
+        return y
+
     def solve(
         self,
         depth: np.ndarray,
@@ -102,9 +106,8 @@ class FixedChoices:
             chosen = np.full((1, len(self.low)), np.nan)
         batch = _Batch(self, depth, start, chosen, tied)
         with np.errstate(all="ignore"):  # a choice that diverges is worth minus infinity
-            x = _interior_point(batch)
-            missed = batch.constraints(x, np.zeros(len(x)))[0]
-            missed = missed[:, : batch.elastic].max(-1, initial=0.0)
+            x = interior_point(batch)
+            missed = batch.constraints(x)[0][:, : batch.elastic].max(-1, initial=0.0)
             value = batch.objective(x)[0] - PRICE * batch.scale * missed
             value = value - self.program.beta * depth_penalty(depth)
         return Values(np.where(np.isfinite(value), value, -np.inf), batch.unknowns(x))
@@ -155,8 +158,7 @@ class _Batch:
         terms, shapes = constants[:, :num_terms], constants[:, num_terms:] + fixed.at_zero
         self.coefficients = fixed.coefficients[:, None, :] * (repeats * np.exp(terms))
         # What no free unknown can change would leave the constraints no interior.
-        slopes = self.shared[num_terms:]
-        slopes = slopes if self.copies is None else slopes @ self.copies
+        slopes = self._by_x(self.shared[num_terms:])
         self.shapes = np.where(np.abs(slopes).max(-1, initial=0.0) < 1e-12, -1.0, shapes)
 
         sums = np.einsum("ms,nsl->nml", program.reach, program.first + n[..., None] * program.rest)
@@ -178,16 +180,23 @@ class _Batch:
         self.scale = np.maximum(self.objective(self.start())[0], 1.0)
 
     def _tied(self, y: np.ndarray) -> np.ndarray:
-        return y if self.ties is None else _times(self.ties, y)
+        return y if self.ties is None else times(self.ties, y)
 
     def _reduced(
         self, fixed: FixedChoices, affine: np.ndarray, frozen: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Slopes by x, (choices, M, V), and constants of functions affine in the logs."""
         slopes = affine[..., :-1] @ fixed.to_logs
-        constants = affine[..., -1] + _times(slopes, frozen)
-        slopes = slopes[..., self.free]
-        return (slopes if self.copies is None else slopes @ self.copies), constants
+        constants = affine[..., -1] + times(slopes, frozen)
+        return self._by_x(slopes[..., self.free]), constants
+
+    def _copied(self, x: np.ndarray) -> np.ndarray:
+        """What the shared rows read at x."""
+        return x if self.copies is None else times(self.copies, x)
+
+    def _by_x(self, slopes: np.ndarray) -> np.ndarray:
+        """Slopes by x of functions whose slopes by what the shared rows read are given."""
+        return slopes if self.copies is None else slopes @ self.copies
 
     def start(self) -> np.ndarray:
         """Where the solve begins, inside the box."""
@@ -202,47 +211,41 @@ class _Batch:
 
     def objective(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weighted entropy, (choices,), and its gradient, (choices, V)."""
-        level, total = (_times(slopes, x) + z for slopes, z in (self.levels, self.sums))
-        gradient = _weighted(self.alpha * total, self.levels[0])
-        return (level * total) @ self.alpha, gradient + _weighted(self.alpha * level, self.sums[0])
+        level, total = (times(slopes, x) + z for slopes, z in (self.levels, self.sums))
+        gradient = weighted(self.alpha * total, self.levels[0])
+        return (level * total) @ self.alpha, gradient + weighted(self.alpha * level, self.sums[0])
 
-    def constraints(
-        self, x: np.ndarray, missed: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def constraints(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """c(x) <= 0, first those that may be missed; Jacobian of these; shares of the costs.
 
         The log of a cost has the Hessian ``sum of share b b'`` less the outer product of its
         gradient, which Newton's matrix outweighs.
         """
-        copied = x if self.copies is None else _times(self.copies, x)
-        rows = copied @ self.shared.T
+        rows = self._copied(x) @ self.shared.T
         terms = self.coefficients * np.exp(rows[:, : self.num_terms])
         totals = terms.sum(-1)
         shares = terms / totals[..., None]
-        jacobian = np.moveaxis(shares @ self.shared[: self.num_terms], 0, 1)
-        if self.copies is not None:
-            jacobian = jacobian @ self.copies
+        jacobian = self._by_x(np.moveaxis(shares @ self.shared[: self.num_terms], 0, 1))
         elastic = np.log(totals).T
         if self.rho is not None:
             jacobian = np.concatenate([jacobian, self.rho[0][:, None]], axis=1)
             elastic = np.concatenate(
-                [elastic, (_dot(self.rho[0], x) + self.rho[1])[:, None]], axis=1
+                [elastic, (dot(self.rho[0], x) + self.rho[1])[:, None]], axis=1
             )
-        c = [elastic - missed[:, None], rows[:, self.num_terms :] + self.shapes]
-        return np.concatenate(c, axis=1), jacobian, shares
+        c = np.concatenate([elastic, rows[:, self.num_terms :] + self.shapes], axis=1)
+        return c, jacobian, shares
 
     def along(self, jacobian: np.ndarray, dx: np.ndarray) -> np.ndarray:
-        """Changes of the constraints along dx, without those by ``missed``."""
-        copied = dx if self.copies is None else _times(self.copies, dx)
-        shapes = copied @ self.shared[self.num_terms :].T
-        return np.concatenate([_times(jacobian, dx), shapes], axis=1)
+        """Changes of the constraints along dx."""
+        shapes = self._copied(dx) @ self.shared[self.num_terms :].T
+        return np.concatenate([times(jacobian, dx), shapes], axis=1)
 
     def gathered(self, jacobian: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The gradient by x of the constraints' weighted sum."""
         shapes = weights[:, self.elastic :] @ self.shared[self.num_terms :]
         if self.copies is not None:
-            shapes = _weighted(shapes, self.copies)
-        return shapes + _weighted(weights[:, : self.elastic], jacobian)
+            shapes = weighted(shapes, self.copies)
+        return shapes + weighted(weights[:, : self.elastic], jacobian)
 
     def curved(self, weights: np.ndarray) -> np.ndarray:
         """The shared rows' outer products, summed by weights (choices, rows): (choices, V, V)."""
@@ -251,75 +254,6 @@ class _Batch:
         if self.copies is not None:
             matrix = self.copies.swapaxes(1, 2) @ matrix @ self.copies
         return matrix
-
-
-def _interior_point(batch: _Batch) -> np.ndarray:
-    """x after `STEPS` Newton steps."""
-    x, low, high = batch.start(), batch.low, batch.high
-    choices, size = x.shape
-    diagonal, elastic = np.arange(size), batch.elastic
-    c, _, _ = batch.constraints(x, np.zeros(choices))
-    missed = np.maximum(c[:, :elastic].max(-1, initial=0.0), 0.0) + _FIRST
-    c, _, _ = batch.constraints(x, missed)
-    slack = np.maximum(-c, _FIRST)
-    by, at_low, at_high = _FIRST / slack, _FIRST / (x - low), _FIRST / (high - x)
-    at_zero = _FIRST / missed
-    count = c.shape[1] + 2 * size + 1
-    num_costs = len(batch.coefficients)
-    matrix = np.empty((choices, size + 1, size + 1))
-    for _ in range(STEPS):
-        c, jacobian, shares = batch.constraints(x, missed)
-        gradient = -batch.objective(x)[1] / batch.scale[:, None]
-        below, above = x - low, high - x
-        products = _dot(slack, by) + _dot(at_low, below) + _dot(at_high, above) + at_zero * missed
-        mu = np.maximum(_CENTRING * products / count, _LEAST_MU)[:, None]
-        stiff, residual = by / slack, c + slack
-        # The objective's own Hessian is small beside that of the costs, and indefinite: left out.
-        bends = np.einsum("nk,knj->nj", by[:, :num_costs], shares)
-        curved = batch.curved(np.concatenate([bends, stiff[:, elastic:]], axis=1))
-        weighted = jacobian * stiff[:, :elastic, None]
-        matrix[:, :-1, :-1] = curved + weighted.swapaxes(1, 2) @ jacobian
-        matrix[:, diagonal, diagonal] += at_low / below + at_high / above + 1e-10
-        matrix[:, -1, :-1] = matrix[:, :-1, -1] = -weighted.sum(1)
-        matrix[:, -1, -1] = at_zero / missed + stiff[:, :elastic].sum(-1)
-        pull = mu / slack + stiff * residual
-        right = np.empty((choices, size + 1))
-        right[:, :-1] = mu / below - mu / above - gradient - batch.gathered(jacobian, pull)
-        right[:, -1] = mu[:, 0] / missed - PRICE + pull[:, :elastic].sum(-1)
-        step = _solution(matrix, right)
-        dx, d_missed = step[:, :-1], step[:, -1]
-        along = batch.along(jacobian, dx)
-        along[:, :elastic] -= d_missed[:, None]
-        d_slack, d_by = -residual - along, mu / slack - by + stiff * (residual + along)
-        d_low = mu / below - at_low - at_low / below * dx
-        d_high = mu / above - at_high + at_high / above * dx
-        d_zero = (mu[:, 0] - at_zero * d_missed) / missed - at_zero
-        primal = _longest((slack, d_slack), (below, dx), (above, -dx), (missed, d_missed))
-        dual = _longest((by, d_by), (at_low, d_low), (at_high, d_high), (at_zero, d_zero))
-        x, slack = x + primal * dx, slack + primal * d_slack
-        missed = missed + primal[:, 0] * d_missed
-        by, at_low, at_high = by + dual * d_by, at_low + dual * d_low, at_high + dual * d_high
-        at_zero = at_zero + dual[:, 0] * d_zero
-    return x
-
-
-def _solution(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Newton's steps; NaN throughout where a matrix stays singular."""
-    try:
-        return np.linalg.solve(matrix, right[..., None])[..., 0]
-    except np.linalg.LinAlgError:  # one choice must not end the solves of the others
-        ridge = 1e-6 * (1.0 + np.abs(matrix).max(axis=(1, 2), keepdims=True))
-    try:
-        return np.linalg.solve(matrix + ridge * np.eye(right.shape[1]), right[..., None])[..., 0]
-    except np.linalg.LinAlgError:
-        return np.full_like(right, np.nan)
-
-
-def _longest(*moves: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """The longest step, at most 1, that keeps all values above zero, (choices, 1)."""
-    # Shares of the values that a whole step would take away.
-    taken = [(-d / v).reshape(len(v), -1).max(-1, initial=0.0) for v, d in moves]
-    return np.minimum(1.0, _TO_BOUNDARY / np.maximum(np.max(taken, axis=0), 1e-30))[:, None]
 
 
 def _shape_constraints(
@@ -351,15 +285,3 @@ def _ties(tied: np.ndarray, stages: int) -> np.ndarray:
     for i in range(stages):
         spread[:, 1 + i] = np.where(tied[:, i, None], spread[:, i], spread[:, 1 + i])
     return spread
-
-
-def _times(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return np.matmul(matrix, x[..., None])[..., 0]
-
-
-def _weighted(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return np.matmul(weights[:, None, :], rows)[:, 0]
-
-
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a * b).sum(-1)

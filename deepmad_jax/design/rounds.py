@@ -135,7 +135,7 @@ def annealed(
     u[-len(far) :, widths] = np.rint(u[-len(far) :, widths] * far)
     u = np.asarray(repair(lattice, u))
     if len(starts.points):
-        u[::2] = starts.points[np.arange(len(u[::2])) % len(starts.points)]
+        u[::2] = np.resize(starts.points, u[::2].shape)  # over and over
 
     worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
     prices = np.array([solution.prices[name] for name in (*BUDGETS, *problem.extras)])
@@ -154,12 +154,11 @@ def annealed(
         if i:
             kept = feasible_pool.best(plan.kept // 2, 1)
             kept += merit_pool.best(plan.kept - len(kept), 1)
-            u = np.array(kept)[np.arange(chains) % len(kept)]
+            u = np.resize(np.array(kept), u.shape)
             u = np.asarray(repair(lattice, _crossed(u, stages, rng)))
             if plan.restarted and len(starts.points):
                 # Annealed widths remember the depths they came from; these do not.
-                again = starts.points[: plan.restarted]
-                u[::3] = again[np.arange(len(u[::3])) % len(again)]
+                u[::3] = np.resize(starts.points[: plan.restarted], u[::3].shape)
         scale[kernels] = 0.7 if plan.moves_depth else 0.0
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))

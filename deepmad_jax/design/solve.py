@@ -140,7 +140,7 @@ def _starts(problem: Problem, solution: Solution, effort: Effort) -> Starts:
     low, high = (ends[1 + 3 * problem.num_stages :] for ends in (lattice.low, lattice.high))
     steps = np.diff(np.eye(problem.num_stages), axis=0)
     near = np.clip(np.rint(solution.point.depth), low, high)
-    vectors = near + np.concatenate([0.0 * near[None], steps, -steps])
+    vectors = np.concatenate([near[None], near + steps, near - steps])
     inside = ((vectors >= low) & (vectors <= high)).all(-1)
     optima = sorted(_relaxed_at(problem, solution, vectors[inside]), key=lambda pair: -pair[0])
     leading = [nearest(lattice, point) for _, point in optima[:LEADING_VECTORS]]

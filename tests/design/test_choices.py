@@ -8,8 +8,9 @@ import pytest
 
 from deepmad_jax.design.choices import leading_choices
 from deepmad_jax.design.dive import dive
-from deepmad_jax.design.fixed import PRICE, FixedChoices, _solution
+from deepmad_jax.design.fixed import FixedChoices
 from deepmad_jax.design.lattice import lattice_of, structural_violation, to_point
+from deepmad_jax.design.newton import PRICE, _solution
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Point, data_of, evaluate, form_of, spent
 from deepmad_jax.design.solve import solve_relaxed
@@ -32,11 +33,7 @@ TINY = Problem(**TINY_SPACE, macs=3e5, params=6e3, rho=0.9)
 
 def start_of(problem):
     """The relaxed optimum, in the unknowns of `fixed`."""
-    x, stages = solve_relaxed(problem).x, problem.num_stages
-    y = x[: 1 + 3 * stages].copy()
-    if not problem.fixed_ratio:
-        y[1 + stages : 1 + 2 * stages] += x[1 : 1 + stages]
-    return y
+    return FixedChoices(problem).unknowns_of(solve_relaxed(problem).x)
 
 
 @pytest.mark.parametrize(
