@@ -10,11 +10,10 @@ import dataclasses
 import datetime
 import itertools
 import json
-import multiprocessing
 import os
 import platform
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.config import Config, to_dict
 from deepmad_jax.design.entropy import levels_of
+from deepmad_jax.design.workers import available_cores, one_core_each
 from deepmad_jax.main import parse
 
 CONFIG_FILE = Path(__file__).parent.parent / "configs" / "digits.py"
@@ -57,15 +57,9 @@ def train_all(
     for seed, arch in itertools.product(seeds, architectures):
         config = dataclasses.replace(CONFIG, train=dataclasses.replace(recipe, seed=seed))
         jobs[arch.name, seed] = (config, arch, directory / f"{arch.name}-{seed}")
-    # A thread of a process that has started JAX's threads may hang when forked: spawn.
-    context = multiprocessing.get_context("spawn")
-    cores = context.SimpleQueue()
-    available = sorted(os.sched_getaffinity(0))
-    workers = workers or len(available)
-    for core in itertools.islice(itertools.cycle(available), workers):
-        cores.put(core)
+    workers = workers or len(available_cores())
     lines = {}
-    with ProcessPoolExecutor(workers, context, _start_worker, (cores, directory)) as pool:
+    with one_core_each(workers, _share_compiled, directory) as pool:
         futures = {pool.submit(_train, *job): name for name, job in jobs.items()}
         for future in as_completed(futures):
             name = futures[future]
@@ -101,9 +95,7 @@ def write_result(path: Path, command: str, rows: list[dict[str, Any]], **more: A
     path.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def _start_worker(cores: Any, directory: Path) -> None:
-    # Before JAX starts, which then makes one thread: more would only wait for each other.
-    os.sched_setaffinity(0, {cores.get()})
+def _share_compiled(directory: Path) -> None:
     import jax
 
     # The seeds of a network share what is compiled.

@@ -10,10 +10,8 @@ import csv
 import dataclasses
 import itertools
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from tqdm import tqdm
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.design.entropy import levels_of
 from deepmad_jax.design.problem import Problem, Sweep
+from deepmad_jax.design.workers import available_cores, one_core_each
 from deepmad_jax.errors import InfeasibleProblem
 
 KEYS = ("macs", "params", "rho", "resolution")
@@ -82,7 +81,7 @@ def run_sweep(
     rows = dict(_read(path))
     todo = {key_of(problem): problem for problem in problems}
     todo = {key: problem for key, problem in todo.items() if key not in rows}
-    workers = min(workers or os.cpu_count() or 1, max(len(todo), 1))
+    workers = min(workers or len(available_cores()), max(len(todo), 1))
     with (
         path.open("a") as file,
         tqdm(total=len(todo), desc="designs", unit="design", disable=None) as progress,
@@ -158,42 +157,10 @@ def _solved(
         for key, problem in todo:
             yield key, {"key": key, **solve(problem)}
         return
-    # Forking a process that has started JAX's threads may hang: spawn.
-    context = multiprocessing.get_context("spawn")
-    # Read when the workers load NumPy: several threads of its linear algebra on the one core that
-    # each worker has would wait for each other, at five times the time.
-    before = {name: os.environ.get(name) for name in _BLAS_THREADS}
-    os.environ |= dict.fromkeys(_BLAS_THREADS, "1")
-    cores = context.SimpleQueue()
-    for core in itertools.islice(itertools.cycle(_cores()), workers):
-        cores.put(core)
-    pool = ProcessPoolExecutor(workers, context, _stay_on_one_core, (cores,))
-    try:
+    with one_core_each(workers) as pool:
         futures = {pool.submit(solve, problem): key for key, problem in todo}
         for future in as_completed(futures):
             yield futures[future], {"key": futures[future], **future.result()}
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-def _cores() -> list[int]:
-    """The cores this process may run on; nothing to choose from where the system does not say."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [-1]
-
-
-def _stay_on_one_core(cores: Any) -> None:
-    """Before JAX starts, which then makes one thread: more would only wait for each other."""
-    core = cores.get()
-    if core >= 0:
-        os.sched_setaffinity(0, {core})
 
 
 def _read(path: Path) -> Iterator[tuple[str, Row]]:
