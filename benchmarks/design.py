@@ -46,6 +46,7 @@ from scipy import optimize
 from benchmarks import reference
 from benchmarks.check import check
 from benchmarks.problems import PROBLEMS
+from benchmarks.record import machine
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.certify import certify
 from deepmad_jax.design.lattice import (
@@ -124,7 +125,7 @@ def _row(name: str, method: str, limit: float) -> dict[str, Any]:
         "problem": name,
         "method": method,
         "date": datetime.date.today().isoformat(),
-        "machine": f"{reference.machine()}, scipy {scipy.__version__}",
+        "machine": f"{machine()}, scipy {scipy.__version__}",
         "load": os.getloadavg()[0],  # runnable processes of the last minute, ours included
         "limit": limit,
         "seconds": outcome.seconds,

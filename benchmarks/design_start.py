@@ -8,7 +8,6 @@ end, report included; its memory the most that the process held.
 """
 
 import argparse
-import datetime
 import json
 import os
 import statistics
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reference import machine
+from benchmarks.record import write_result
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -32,15 +31,10 @@ def main() -> None:
     parser.add_argument("--warm", type=int, default=5, help="starts with a full one")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    load = os.getloadavg()[0]
     rows = [measure(name, args.cold, args.warm) for name in args.names]
     if args.out:
-        result = {
-            "date": datetime.date.today().isoformat(),
-            "machine": machine(),
-            "load_before": os.getloadavg()[0],
-            "rows": rows,
-        }
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        write_result(args.out, load, rows=rows)
 
 
 def measure(name: str, cold: int, warm: int) -> dict[str, Any]:

@@ -21,8 +21,6 @@ import datetime
 import itertools
 import json
 import math
-import os
-import platform
 import time
 from functools import partial
 from pathlib import Path
@@ -34,6 +32,7 @@ import numpy as np
 
 from benchmarks.check import check
 from benchmarks.problems import PROBLEMS
+from benchmarks.record import machine
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.lattice import (
     Lattice,
@@ -355,15 +354,6 @@ def plain(problem: Problem) -> dict[str, Any]:
         for name, value in dataclasses.asdict(problem).items()
     }
     return json.loads(json.dumps(fields))
-
-
-def machine() -> str:
-    """Processor, cores and versions, for the record."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cpu = names[0] if names else platform.processor() or platform.machine()
-    return f"{cpu}, {len(os.sched_getaffinity(0))} cores, jax {jax.__version__}"
 
 
 def record(name: str, seeds: list[int], turns: int) -> None:

@@ -8,7 +8,6 @@ single design.
 """
 
 import argparse
-import datetime
 import json
 import os
 import statistics
@@ -18,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.reference import machine
+from benchmarks.record import write_result
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.solve import design_network
 
@@ -62,15 +61,7 @@ def main() -> None:
         f"median {statistics.median(ratios):.5f}, {short} below 0.998"
     )
     if args.out:
-        result = {
-            "date": datetime.date.today().isoformat(),
-            "machine": machine(),
-            "load_before": load,
-            "budgets": args.budgets,
-            "seconds": seconds,
-            "ratios": ratios,
-        }
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        write_result(args.out, load, budgets=args.budgets, seconds=seconds, ratios=ratios)
 
 
 def _tuple(value: object) -> object:
