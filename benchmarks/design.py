@@ -49,6 +49,7 @@ from benchmarks.problems import PROBLEMS
 from benchmarks.record import machine
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.certify import certify
+from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.lattice import (
     lattice_of,
     nearest,
@@ -60,7 +61,6 @@ from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Numbers, data_of, evaluate, form_of, spent
 from deepmad_jax.design.relax import box_of, constraints, random_starts, relaxed_numbers
 from deepmad_jax.design.relax import to_point as point_of_logs
-from deepmad_jax.design.solve import design_network
 
 RESULTS = Path(__file__).parent / "results" / "design.json"
 ROUNDED = 5  # distinct relaxed optima that are rounded

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from benchmarks.digits_runs import CONFIG, describe, train_all, write_result
 from deepmad_jax.arch.spec import Architecture, Stage, Stem
-from deepmad_jax.design.solve import design_network
+from deepmad_jax.design.designer import design_network
 
 RHOS, SEEDS, EPOCHS = (0.1, 0.2, 0.5), (0, 1, 2, 3, 4), 20.0
 RESULT = Path(__file__).parent / "results" / "digits_resnet.json"

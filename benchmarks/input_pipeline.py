@@ -60,6 +60,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.record import processor
+
 BATCH, RESOLUTION_PX, CLASSES = 64, 224, 10
 WIDTH, HEIGHT, QUALITY = 500, 375, 90
 
@@ -441,15 +443,6 @@ def _decoders(files: list[bytes]) -> dict[str, float]:
 
 def _mean_size(folder: Path) -> float:
     return statistics.mean(path.stat().st_size for path in (folder / "train").rglob("*.jpg"))
-
-
-def processor() -> str:
-    """The CPU's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if "model name" in line), "unknown")
 
 
 def _versions() -> dict[str, str]:

@@ -34,6 +34,7 @@ from benchmarks.check import check
 from benchmarks.problems import PROBLEMS
 from benchmarks.record import machine
 from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.lattice import (
     Lattice,
     lattice_of,
@@ -46,7 +47,7 @@ from deepmad_jax.design.lattice import (
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Data, Form, Point, data_of, evaluate, form_of
 from deepmad_jax.design.rounds import FULL
-from deepmad_jax.design.solve import design_network, solve_relaxed
+from deepmad_jax.design.solve import solve_relaxed
 
 RESULTS = Path(__file__).parent / "results" / "references.json"
 CHAINS, STEPS = 192, 3000

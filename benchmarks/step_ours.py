@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.step_worker import (
+from benchmarks.step import (
     COPY_BYTES,
     MATMUL_SIDE,
     Prepared,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from benchmarks.step_worker import (
+from benchmarks.step import (
     COPY_BYTES,
     MATMUL_SIDE,
     Prepared,

@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 from benchmarks.record import write_result
+from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.solve import design_network
 
 COMMAND = (
     "--config", "configs/r18.py", "--config.jobs=sweep", "--config.sweep.macs=0.9e9,3.6e9",

@@ -50,8 +50,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.input_pipeline import processor
-from benchmarks.step_worker import Spec, Worker, WorkerFailed, work
+from benchmarks.record import processor
+from benchmarks.step import Spec
+from benchmarks.step_worker import Worker, WorkerFailed, work
 from deepmad_jax.arch import layer_table
 from deepmad_jax.arch.cost import macs, params
 

@@ -31,7 +31,7 @@ from deepmad_jax.workdir import (
 def design(config: Config, workdir: Path) -> None:
     """Solves the design program; writes ``architecture.json`` and ``design.json``."""
     from deepmad_jax import report
-    from deepmad_jax.design.solve import design_network
+    from deepmad_jax.design.designer import design_network
 
     if config.architecture is not None:
         print(f"Nothing to design: the config names the architecture {config.architecture}.")

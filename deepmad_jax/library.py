@@ -86,7 +86,7 @@ def design(*, name: str = "design", **fields: Any) -> Designed:
         InvalidConfig: an unknown field, a bad value or no budget.
         InfeasibleProblem: no network meets the budgets.
     """
-    from deepmad_jax.design.solve import design_network
+    from deepmad_jax.design.designer import design_network
 
     known = [field.name for field in dataclasses.fields(Problem)]
     for field in fields:

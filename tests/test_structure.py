@@ -56,7 +56,7 @@ def test_only_inner_imports_jaxopt():
 
 def test_designing_loads_neither_flax_nor_tensorflow():
     code = (
-        "import sys, deepmad_jax.design.solve\n"
+        "import sys, deepmad_jax.design.designer\n"
         "bad = {'flax', 'optax', 'tensorflow', 'torch', 'orbax', 'grain'} & set(sys.modules)\n"
         "sys.exit(bool(bad))"
     )

@@ -9,7 +9,7 @@ from typing import Any
 _HOME = {
     "Problem": "problem",
     "Design": "rounding",
-    "design_network": "solve",
+    "design_network": "designer",
     "solve_relaxed": "solve",
     "elasticities": "sensitivity",
     "sample_architectures": "sample",

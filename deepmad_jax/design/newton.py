@@ -3,15 +3,12 @@
 For each program of a batch: maximise its objective less `PRICE` t, in units of its scale, over a
 box of x and t >= 0, subject to c(x) <= 0, where the first constraints may be missed by t. A fixed
 number of Newton steps on the perturbed optimality conditions, infeasible at the start. What the
-programs are is `fixed`'s; the like in JAX for the certificate's relaxation is `interior`.
+programs are, a `Programs` says; the like in JAX for the certificate's relaxation is `interior`.
 """
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from deepmad_jax.design.fixed import _Batch
 
 PRICE = 30.0
 STEPS = 12  # values are then right to 1e-4, for most problems to 1e-8
@@ -20,8 +17,43 @@ _LEAST_MU = 1e-9  # below it the Newton matrices lose their digits
 _FIRST = 0.05  # slacks of constraints that do not hold, and their products with the multipliers
 
 
-def interior_point(batch: "_Batch") -> np.ndarray:
-    """x, (choices, V), after `STEPS` steps, for the programs of a `fixed._Batch`."""
+class Programs(Protocol):
+    """A batch of programs in x, (choices, V).
+
+    Attributes:
+        low, high: the box, (choices, V).
+        elastic: how many constraints may be missed; they come first.
+        coefficients: of the terms of each cost, (costs, choices, terms): only their number counts.
+        scale: of each objective, nats, (choices,).
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    elastic: int
+    coefficients: np.ndarray
+    scale: np.ndarray
+
+    def start(self) -> np.ndarray:
+        """Where to begin, strictly inside the box."""
+
+    def objective(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values, (choices,), and gradients, (choices, V)."""
+
+    def constraints(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """c(x) <= 0; the Jacobian of the elastic ones; shares of the terms in the costs."""
+
+    def along(self, jacobian: np.ndarray, dx: np.ndarray) -> np.ndarray:
+        """Changes of the constraints along dx."""
+
+    def gathered(self, jacobian: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The gradient by x of the constraints' weighted sum."""
+
+    def curved(self, weights: np.ndarray) -> np.ndarray:
+        """Outer products of the rows, summed by weights, (choices, V, V)."""
+
+
+def interior_point(batch: Programs) -> np.ndarray:
+    """x, (choices, V), after `STEPS` steps."""
     x, low, high = batch.start(), batch.low, batch.high
     choices, size = x.shape
     diagonal, elastic = np.arange(size), batch.elastic

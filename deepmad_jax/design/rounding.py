@@ -6,7 +6,7 @@ the result is checked once more on the built architecture in whole numbers.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,7 @@ from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import COUNTING, Numbers
 from deepmad_jax.design.relax import BUDGETS
 from deepmad_jax.design.rounds import Effort, Starts, annealed
-
-if TYPE_CHECKING:
-    from deepmad_jax.design.solve import Solution
+from deepmad_jax.design.solve import Solution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Design:
     problem: Problem
     architecture: Architecture
     numbers: Numbers
-    solution: "Solution"
+    solution: Solution
     search: list[float]
     candidates: int
     seconds: float = 0.0
@@ -83,7 +81,7 @@ class Design:
 
 
 def round_solution(
-    problem: Problem, solution: "Solution", starts: Starts, name: str, effort: Effort
+    problem: Problem, solution: Solution, starts: Starts, name: str, effort: Effort
 ) -> Design:
     """The best feasible integer network found around a relaxed optimum.
 

@@ -7,7 +7,7 @@ is an `Effort`.
 
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,9 +16,7 @@ from deepmad_jax.design.anneal import anneal, draw_noise
 from deepmad_jax.design.ascent import INFEASIBLE, Ascent
 from deepmad_jax.design.lattice import nearest, repair
 from deepmad_jax.design.relax import BUDGETS
-
-if TYPE_CHECKING:
-    from deepmad_jax.design.solve import Solution
+from deepmad_jax.design.solve import Solution
 
 
 class Round(NamedTuple):
@@ -103,7 +101,7 @@ class Starts(NamedTuple):
 
 def annealed(
     search: Ascent,
-    solution: "Solution",
+    solution: Solution,
     starts: Starts,
     effort: Effort,
 ) -> list[np.ndarray]:

@@ -1,11 +1,10 @@
 """The relaxed program, solved: outer loop of the augmented Lagrangian, starts, stopping rule.
 
-`solve_relaxed` is the arrow Problem -> Solution; `design_network` goes on to an integer design. All
-of it runs on the CPU in float64, compiled once for each form of problem.
+`solve_relaxed` is the arrow Problem -> Solution. All of it runs on the CPU in float64, compiled
+once for each form of problem.
 """
 
 import dataclasses
-import time
 from functools import partial
 
 import jax
@@ -13,12 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepmad_jax.design import feasible
-from deepmad_jax.design.choices import leading_choices
-from deepmad_jax.design.dive import dive
 from deepmad_jax.design.entropy import Array
-from deepmad_jax.design.fixed import FixedChoices
 from deepmad_jax.design.inner import minimise
-from deepmad_jax.design.lattice import lattice_of, nearest
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import Data, Form, Numbers, Point, data_of, form_of
 from deepmad_jax.design.relax import (
@@ -33,14 +28,11 @@ from deepmad_jax.design.relax import (
     to_point,
     updated_multipliers,
 )
-from deepmad_jax.design.rounding import Design, round_solution
-from deepmad_jax.design.rounds import FULL, Effort, Starts
 
 OUTER_ITERATIONS = 10
 FIRST_PENALTY, PENALTY_GROWTH = 10.0, 3.0
 # A solved relaxation on the named problems ends at 1e-14; beyond this it counts as unsolved.
 MAX_VIOLATION = 1e-6
-LEADING_VECTORS = 5  # of depths, that the search begins from where `fixed` does not apply
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,27 +61,6 @@ class Solution:
     converged: bool
     convergence: dict[str, list[float]]
     starts: int
-
-
-def design_network(problem: Problem, name: str = "design", effort: Effort = FULL) -> Design:
-    """The integer network of greatest objective found within the budgets.
-
-    Deterministic: the same problem gives the same bits.
-
-    Args:
-        problem: the space, weights and budgets.
-        name: of the resulting architecture.
-        effort: how much to try; see `rounds.Effort`.
-    Raises:
-        InfeasibleProblem: no network in the space meets the budgets; the message names the
-            constraint and the best value that can be reached.
-    """
-    began = time.perf_counter()
-    feasible.check_floors(problem)
-    solution = solve_relaxed(problem, effort.starts)
-
-    design = round_solution(problem, solution, _starts(problem, solution, effort), name, effort)
-    return dataclasses.replace(design, seconds=time.perf_counter() - began)
 
 
 def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
@@ -128,26 +99,7 @@ def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
     )
 
 
-def _starts(problem: Problem, solution: Solution, effort: Effort) -> Starts:
-    """Whole networks to begin the integer search from."""
-    lattice = lattice_of(problem)
-    if problem.convention == "paper" and not problem.extras:
-        fixed = FixedChoices(problem)
-        choices = leading_choices(problem, fixed, solution.x, effort.choices)
-        points = dive(problem, lattice, fixed, choices, effort.beam)
-        return Starts(points, float(choices.value[0]))
-    # Another way of counting, or further limits: the relaxed optima at depths a block away.
-    low, high = (ends[1 + 3 * problem.num_stages :] for ends in (lattice.low, lattice.high))
-    steps = np.diff(np.eye(problem.num_stages), axis=0)
-    near = np.clip(np.rint(solution.point.depth), low, high)
-    vectors = np.concatenate([near[None], near + steps, near - steps])
-    inside = ((vectors >= low) & (vectors <= high)).all(-1)
-    optima = sorted(_relaxed_at(problem, solution, vectors[inside]), key=lambda pair: -pair[0])
-    leading = [nearest(lattice, point) for _, point in optima[:LEADING_VECTORS]]
-    return Starts(np.array(leading), np.inf)
-
-
-def _relaxed_at(
+def solve_at_depths(
     problem: Problem, solution: Solution, depths: np.ndarray
 ) -> list[tuple[float, Point]]:
     """Objective and point of the relaxed optimum at each vector of fixed depths, where solved.

@@ -96,8 +96,8 @@ def run_sweep(
 
 def solve_row(problem: Problem) -> Row:
     """The sweep's row of one problem; infeasible ones say why in ``reason``."""
+    from deepmad_jax.design.designer import design_network
     from deepmad_jax.design.rounds import QUICK
-    from deepmad_jax.design.solve import design_network
 
     row: Row = dict.fromkeys(COLUMNS)
     row |= {f"{name}_budget": _finite(getattr(problem, name)) for name in KEYS[:3]}

@@ -7,10 +7,11 @@ import pytest
 
 from deepmad_jax.arch import cost
 from deepmad_jax.arch.layers import layer_table
+from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.problem import Problem
 from deepmad_jax.design.program import data_of, evaluate, form_of, point_of
 from deepmad_jax.design.rounds import QUICK
-from deepmad_jax.design.solve import design_network, solve_relaxed
+from deepmad_jax.design.solve import solve_relaxed
 from deepmad_jax.errors import InfeasibleProblem, InvalidConfig
 
 BASE = Problem(macs=4e8, params=3e6, rho=0.4, strides=(2, 2, 2), max_width=(512,))

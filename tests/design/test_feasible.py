@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
+from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.feasible import least_rho
 from deepmad_jax.design.lattice import lattice_of, to_point
 from deepmad_jax.design.program import data_of, evaluate, form_of
-from deepmad_jax.design.solve import design_network
 from deepmad_jax.errors import InfeasibleProblem
 from tests.design.problems import R18, TINY_SPACE, Problem
 

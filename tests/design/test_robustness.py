@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from deepmad_jax.arch import cost, layer_table
 from deepmad_jax.arch.spec import BLOCKS
+from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.lattice import lattice_of, repair, structural_violation, to_point
 from deepmad_jax.design.program import data_of, evaluate, form_of
-from deepmad_jax.design.solve import design_network
 from deepmad_jax.errors import InfeasibleProblem
 from tests.design.problems import R18, TINY_SPACE, Problem
 from tests.design.test_rounding import brute_force

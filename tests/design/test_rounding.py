@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepmad_jax.arch import cost, layer_table
+from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.entropy import levels_of
 from deepmad_jax.design.lattice import lattice_of, structural_violation, to_point
 from deepmad_jax.design.program import data_of, evaluate, form_of
-from deepmad_jax.design.solve import design_network
 from deepmad_jax.errors import InfeasibleProblem
 from tests.design.problems import R18, TINY_SPACE, Problem
 
@@ -71,7 +71,7 @@ def test_design_file_holds_the_programs_numbers(r18):
 
 def test_two_processes_give_the_same_bytes(r18):
     code = (
-        "from deepmad_jax.design.solve import design_network\n"
+        "from deepmad_jax.design.designer import design_network\n"
         "from tests.design.problems import R18\n"
         "print(design_network(R18, 'r18').architecture.to_json(), end='')"
     )

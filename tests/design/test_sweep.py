@@ -7,8 +7,8 @@ import pyarrow.parquet
 import pytest
 
 from deepmad_jax.arch import Architecture, cost, layer_table
+from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.problem import Sweep
-from deepmad_jax.design.solve import design_network
 from deepmad_jax.design.sweep import problems_of, run_sweep, solve_row, write_tables
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.report.sweep import draw_sweep, frontier

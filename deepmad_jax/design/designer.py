@@ -1,0 +1,62 @@
+"""Problem -> Design: the one public road through the relaxation and the integer search.
+
+A relaxed optimum (`solve`), whole networks near the relaxed optima of the most promising choices
+(`choices`, `dive`), and the search in whole numbers from them (`rounding`).
+"""
+
+import dataclasses
+import time
+
+import numpy as np
+
+from deepmad_jax.design import feasible
+from deepmad_jax.design.choices import leading_choices
+from deepmad_jax.design.dive import dive
+from deepmad_jax.design.fixed import FixedChoices
+from deepmad_jax.design.lattice import lattice_of, nearest
+from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.rounding import Design, round_solution
+from deepmad_jax.design.rounds import FULL, Effort, Starts
+from deepmad_jax.design.solve import Solution, solve_at_depths, solve_relaxed
+
+LEADING_VECTORS = 5  # of depths, that the search begins from where `fixed` does not apply
+
+
+def design_network(problem: Problem, name: str = "design", effort: Effort = FULL) -> Design:
+    """The integer network of greatest objective found within the budgets.
+
+    Deterministic: the same problem gives the same bits.
+
+    Args:
+        problem: the space, weights and budgets.
+        name: of the resulting architecture.
+        effort: how much to try; see `rounds.Effort`.
+    Raises:
+        InfeasibleProblem: no network in the space meets the budgets; the message names the
+            constraint and the best value that can be reached.
+    """
+    began = time.perf_counter()
+    feasible.check_floors(problem)
+    solution = solve_relaxed(problem, effort.starts)
+
+    design = round_solution(problem, solution, _starts(problem, solution, effort), name, effort)
+    return dataclasses.replace(design, seconds=time.perf_counter() - began)
+
+
+def _starts(problem: Problem, solution: Solution, effort: Effort) -> Starts:
+    """Whole networks to begin the integer search from."""
+    lattice = lattice_of(problem)
+    if problem.convention == "paper" and not problem.extras:
+        fixed = FixedChoices(problem)
+        choices = leading_choices(problem, fixed, solution.x, effort.choices)
+        points = dive(problem, lattice, fixed, choices, effort.beam)
+        return Starts(points, float(choices.value[0]))
+    # Another way of counting, or further limits: the relaxed optima at depths a block away.
+    low, high = (ends[1 + 3 * problem.num_stages :] for ends in (lattice.low, lattice.high))
+    steps = np.diff(np.eye(problem.num_stages), axis=0)
+    near = np.clip(np.rint(solution.point.depth), low, high)
+    vectors = np.concatenate([near[None], near + steps, near - steps])
+    inside = ((vectors >= low) & (vectors <= high)).all(-1)
+    optima = sorted(solve_at_depths(problem, solution, vectors[inside]), key=lambda pair: -pair[0])
+    leading = [nearest(lattice, point) for _, point in optima[:LEADING_VECTORS]]
+    return Starts(np.array(leading), np.inf)
