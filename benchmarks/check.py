@@ -1,6 +1,6 @@
 """An architecture's numbers and faults, from its own layer table: what every method is judged by.
 
-Nothing here uses the program that the solvers optimise (`design/program.py`): counts are whole
+Nothing here uses the program that the solvers optimise (`design/program`): counts are whole
 numbers from the built architecture's rows, entropy and rho come level by level.
 """
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from deepmad_jax.arch import cost, layer_table
 from deepmad_jax.arch.spec import Architecture
-from deepmad_jax.design.entropy import levels_of
-from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.program.levels import levels_of
+from deepmad_jax.design.program.problem import Problem
 
 
 class Checked(NamedTuple):

@@ -48,19 +48,20 @@ from benchmarks.check import check
 from benchmarks.problems import PROBLEMS
 from benchmarks.record import machine
 from deepmad_jax.arch.spec import Architecture
-from deepmad_jax.design.certify import certify
+from deepmad_jax.design.certificate.certify import certify
 from deepmad_jax.design.designer import design_network
-from deepmad_jax.design.lattice import (
+from deepmad_jax.design.program.evaluate import Numbers, data_of, evaluate, form_of, spent
+from deepmad_jax.design.program.lattice import (
     lattice_of,
     nearest,
     repair,
     structural_violation,
     to_point,
 )
-from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.program import Numbers, data_of, evaluate, form_of, spent
-from deepmad_jax.design.relax import box_of, constraints, random_starts, relaxed_numbers
-from deepmad_jax.design.relax import to_point as point_of_logs
+from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.relaxation.lagrangian import box_of, constraints, relaxed_numbers
+from deepmad_jax.design.relaxation.lagrangian import to_point as point_of_logs
+from deepmad_jax.design.relaxation.starts import random_starts
 
 RESULTS = Path(__file__).parent / "results" / "design.json"
 ROUNDED = 5  # distinct relaxed optima that are rounded

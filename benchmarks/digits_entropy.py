@@ -37,7 +37,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from benchmarks.digits_runs import CONFIG, describe, train_all, write_result
-from deepmad_jax.design.sample import sample_architectures
+from deepmad_jax.design.studies.sample import sample_architectures
 
 NETWORKS, GROUPS, EPOCHS = 36, 4, 6.0
 RHO_LOW, RHO_HIGH, MAX_GROWTH = 0.1, 1.0, 2.0

@@ -21,8 +21,8 @@ from deepmad_jax.arch.cost import macs, params
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.config import Config, to_dict
-from deepmad_jax.design.entropy import levels_of
-from deepmad_jax.design.workers import available_cores, one_core_each
+from deepmad_jax.design.program.levels import levels_of
+from deepmad_jax.design.studies.workers import available_cores, one_core_each
 from deepmad_jax.main import parse
 
 CONFIG_FILE = Path(__file__).parent.parent / "configs" / "digits.py"

@@ -35,7 +35,7 @@ from flax import nnx
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from deepmad_jax.design.mlp import MlpDesign, MlpProblem, design_mlp
+from deepmad_jax.design.perceptron.design import MlpDesign, MlpProblem, design_mlp
 from deepmad_jax.nets.mlp import Mlp
 
 PARAMS = 20_000

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from pathlib import Path
 
-from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.main import parse
 
 CONFIGS = Path(__file__).parent.parent / "configs"

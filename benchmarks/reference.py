@@ -35,7 +35,8 @@ from benchmarks.problems import PROBLEMS
 from benchmarks.record import machine
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.designer import design_network
-from deepmad_jax.design.lattice import (
+from deepmad_jax.design.program.evaluate import Data, Form, Point, data_of, evaluate, form_of
+from deepmad_jax.design.program.lattice import (
     Lattice,
     lattice_of,
     nearest,
@@ -44,10 +45,9 @@ from deepmad_jax.design.lattice import (
     structural_violation,
     to_point,
 )
-from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.program import Data, Form, Point, data_of, evaluate, form_of
-from deepmad_jax.design.rounds import FULL
-from deepmad_jax.design.solve import solve_relaxed
+from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.relaxation.solve import solve_relaxed
+from deepmad_jax.design.search.effort import FULL
 
 RESULTS = Path(__file__).parent / "results" / "references.json"
 CHAINS, STEPS = 192, 3000

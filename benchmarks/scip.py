@@ -1,8 +1,8 @@
 """The design program as a mixed-integer nonlinear model for SCIP (optional: pyscipopt).
 
 Integer variables: widths and inner widths in units, repeats n = depth - 1, squeeze widths in
-eights; a binary for each stage and kernel size. Costs are the polynomials of `design.terms` in
-them, entropies and rho use their logarithms:
+eights; a binary for each stage and kernel size. Costs are the polynomials of
+`design.program.posynomials` in them, entropies and rho use their logarithms:
 
     maximise sum_m alpha_m h_m - beta q
     h_m <= l_m s_m, l_m = log(r_m^2 c_m), s_m = sum of log fan-ins up to level m
@@ -19,10 +19,10 @@ import pyscipopt
 from pyscipopt import exp, log, quicksum
 
 from deepmad_jax.arch.spec import Architecture
-from deepmad_jax.design.lattice import lattice_of
-from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.program import Point
-from deepmad_jax.design.terms import program_of
+from deepmad_jax.design.program.evaluate import Point
+from deepmad_jax.design.program.lattice import lattice_of
+from deepmad_jax.design.program.posynomials import posynomials_of
+from deepmad_jax.design.program.problem import Problem
 
 TOLERANCE = 1e-6  # SCIP's own for feasibility: budgets shrink by as much
 
@@ -56,7 +56,7 @@ class _Model:
         self.scip = pyscipopt.Model()
         if self.quiet:
             self.scip.hideOutput()
-        self.program = program_of(problem)
+        self.program = posynomials_of(problem)
         self._structure()
         self._costs()
         self._objective()

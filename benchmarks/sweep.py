@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.record import write_result
 from deepmad_jax.design.designer import design_network
-from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.program.problem import Problem
 
 COMMAND = (
     "--config", "configs/r18.py", "--config.jobs=sweep", "--config.sweep.macs=0.9e9,3.6e9",

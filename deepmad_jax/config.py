@@ -21,8 +21,9 @@ import ml_collections
 
 from deepmad_jax.arch.reference import from_file as from_file
 from deepmad_jax.arch.reference import published as published
-from deepmad_jax.design.mlp_problem import MlpProblem
-from deepmad_jax.design.problem import Problem, Sampling, Sweep
+from deepmad_jax.design.perceptron.problem import MlpProblem
+from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.studies.settings import Sampling, Sweep
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 JOBS = (

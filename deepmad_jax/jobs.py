@@ -52,7 +52,8 @@ def design(config: Config, workdir: Path) -> None:
 def sample(config: Config, workdir: Path) -> None:
     """Draws random architectures; writes the chosen one as ``architecture.json``."""
     from deepmad_jax import report
-    from deepmad_jax.design.sample import sample_architectures
+    from deepmad_jax.design.program.levels import numbers_of
+    from deepmad_jax.design.studies.sample import sample_architectures
 
     refuse_to_mix(config, workdir)
     draw = config.sample
@@ -69,14 +70,14 @@ def sample(config: Config, workdir: Path) -> None:
     architecture = dataclasses.replace(drawn[draw.index], name=config.name)
     settle(config, workdir, architecture)
     (workdir / "design.json").unlink(missing_ok=True)  # of a design that was here before
-    print(report.design_table(architecture, _numbers_of(architecture)))
+    print(report.design_table(architecture, numbers_of(architecture)))
     print(f"Saved {workdir / 'architecture.json'}.", flush=True)
 
 
 def perceptron(config: Config, workdir: Path) -> None:
     """Designs ``config.perceptron`` and trains it; writes ``perceptron.json``."""
     from deepmad_jax import report
-    from deepmad_jax.design.mlp import design_mlp
+    from deepmad_jax.design.perceptron.design import design_mlp
     from deepmad_jax.tasks import perceptron
     from deepmad_jax.train.logbook import last_line_of_the_run
 
@@ -138,27 +139,29 @@ def evaluate(config: Config, workdir: Path) -> None:
 def describe(config: Config, workdir: Path) -> None:
     """Prints the table of an architecture, with its design's numbers where they are there."""
     from deepmad_jax import report
+    from deepmad_jax.design.program.levels import numbers_of
 
     architecture = architecture_of(config, workdir)
     found = workdir / "design.json"
     use_design = config.architecture is None and found.exists()
-    numbers = read_json(found) if use_design else _numbers_of(architecture)
+    numbers = read_json(found) if use_design else numbers_of(architecture)
     print(report.design_table(architecture, numbers))
 
 
 def compare(config: Config, workdir: Path) -> None:
     """Prints ``config.names`` side by side: costs, rho, entropy, published accuracy."""
     from deepmad_jax import report
+    from deepmad_jax.design.program.levels import numbers_of
 
     found = {name: resolve(name) for name in config.names or ZOO}
-    numbers = {name: _numbers_of(architecture) for name, architecture in found.items()}
+    numbers = {name: numbers_of(architecture) for name, architecture in found.items()}
     print(report.compare_table(found, numbers))
 
 
 def certify(config: Config, workdir: Path) -> None:
     """Bounds what any network of the space can reach; adds bound and gap to ``design.json``."""
     from deepmad_jax import report
-    from deepmad_jax.design.certify import certify as bound
+    from deepmad_jax.design.certificate.certify import certify as bound
 
     path = workdir / "design.json"
     numbers = _design_of(config, workdir)
@@ -177,8 +180,8 @@ def certify(config: Config, workdir: Path) -> None:
 def sensitivity(config: Config, workdir: Path) -> None:
     """How the relaxed optimum moves with each budget; adds it to ``design.json``."""
     from deepmad_jax import report
-    from deepmad_jax.design.sensitivity import elasticities
-    from deepmad_jax.design.solve import solve_relaxed
+    from deepmad_jax.design.relaxation.sensitivity import elasticities
+    from deepmad_jax.design.relaxation.solve import solve_relaxed
 
     path = workdir / "design.json"
     numbers = _design_of(config, workdir)
@@ -195,7 +198,7 @@ def sensitivity(config: Config, workdir: Path) -> None:
 
 def sweep(config: Config, workdir: Path) -> None:
     """Designs for many budgets; writes ``sweep.csv``, ``sweep.parquet`` and the pictures."""
-    from deepmad_jax.design.sweep import problems_of, run_sweep, write_tables
+    from deepmad_jax.design.studies.sweep import problems_of, run_sweep, write_tables
     from deepmad_jax.report.sweep import draw_sweep
 
     problems = problems_of(config.design, config.sweep)
@@ -278,23 +281,6 @@ def _design_of(config: Config, workdir: Path) -> dict[str, Any]:
             f"(--config.jobs=design,{','.join(config.jobs)})."
         )
     return numbers
-
-
-def _numbers_of(architecture: Architecture) -> dict[str, Any]:
-    """Entropy and rho of a network that was not designed here, by the keys of ``design.json``."""
-    from deepmad_jax.design.entropy import levels_of
-    from deepmad_jax.design.problem import Problem
-
-    levels = levels_of(architecture)
-    entropies = [level["entropy"] for level in levels]
-    alpha = Problem(strides=(1, *[2] * (len(levels) - 1))).level_weights  # the default's
-    return {
-        "entropy_per_level": entropies,
-        "alpha": alpha,
-        "entropy": sum(a * h for a, h in zip(alpha, entropies, strict=True)),
-        "rho": levels[-1]["rho"],
-        "layers": levels[-1]["layers"],
-    }
 
 
 def _is_first() -> bool:

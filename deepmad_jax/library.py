@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmad_jax.arch import Architecture, tinynas
 from deepmad_jax.arch.zoo import zoo
-from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError, did_you_mean
 
 if TYPE_CHECKING:

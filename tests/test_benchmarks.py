@@ -8,8 +8,8 @@ import pytest
 from benchmarks.problems import PROBLEMS
 from benchmarks.reference import same
 from deepmad_jax.arch.spec import Architecture
-from deepmad_jax.design.program import data_of, evaluate, form_of, point_of
-from tests.design.test_robustness import assert_feasible
+from deepmad_jax.design.program.evaluate import data_of, evaluate, form_of, point_of
+from tests.design.test_robust_design import assert_feasible
 
 REFERENCES = json.loads(
     (Path(__file__).parent.parent / "benchmarks" / "results" / "references.json").read_text()

@@ -16,7 +16,7 @@ from deepmad_jax.config import (
     to_config,
     to_dict,
 )
-from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.errors import InvalidConfig
 
 

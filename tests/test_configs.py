@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmad_jax.design import feasible
+from deepmad_jax.design.program import feasible
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.main import parse
 

@@ -13,8 +13,8 @@ from flax import nnx
 
 import deepmad_jax as dm
 from deepmad_jax.arch import BLOCKS, Architecture, Stage, Stem, cost, layer_table, tinynas
-from deepmad_jax.design import feasible
-from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.program import feasible
+from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.errors import InvalidArchitecture, InvalidConfig, MissingData, UserError
 from deepmad_jax.interop import from_network
 from deepmad_jax.library import DEFAULTS, SMALL_IMAGES
@@ -66,11 +66,11 @@ def test_the_readmes_lines_write_files_that_give_the_network_back(readme):
 @pytest.mark.parametrize(
     "imports",
     [
-        "import deepmad_jax as dm; import deepmad_jax.design.solve as solve",
-        "import deepmad_jax.design.solve as solve; import deepmad_jax as dm",
-        "from deepmad_jax.design import solve; from deepmad_jax import design; "
+        "import deepmad_jax as dm; import deepmad_jax.design.designer as solve",
+        "import deepmad_jax.design.designer as solve; import deepmad_jax as dm",
+        "from deepmad_jax.design import designer as solve; from deepmad_jax import design; "
         "import deepmad_jax as dm; assert dm.design is design",
-        "import deepmad_jax as dm; dm.load; from deepmad_jax.design import design_network, solve",
+        "import deepmad_jax as dm; dm.load; from deepmad_jax.design import designer as solve",
     ],
 )
 def test_design_is_package_and_function_in_any_import_order_and_loads_no_flax(imports):

@@ -7,14 +7,14 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "Problem": "problem",
-    "Design": "rounding",
+    "Problem": "program.problem",
+    "Design": "search.projection",
     "design_network": "designer",
-    "solve_relaxed": "solve",
-    "elasticities": "sensitivity",
-    "sample_architectures": "sample",
-    "MlpProblem": "mlp_problem",
-    "design_mlp": "mlp",
+    "solve_relaxed": "relaxation.solve",
+    "elasticities": "relaxation.sensitivity",
+    "sample_architectures": "studies.sample",
+    "MlpProblem": "perceptron.problem",
+    "design_mlp": "perceptron.design",
 }
 __all__ = list(_HOME)
 

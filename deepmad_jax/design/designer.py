@@ -1,7 +1,8 @@
 """Problem -> Design: the one public road through the relaxation and the integer search.
 
-A relaxed optimum (`solve`), whole networks near the relaxed optima of the most promising choices
-(`choices`, `dive`), and the search in whole numbers from them (`rounding`).
+A relaxed optimum (`relaxation`), whole networks near the relaxed optima of the most promising
+choices (`search.choices`, `search.dive`), and the search in whole numbers from them
+(`search.projection`).
 """
 
 import dataclasses
@@ -9,17 +10,18 @@ import time
 
 import numpy as np
 
-from deepmad_jax.design import feasible
-from deepmad_jax.design.choices import leading_choices
-from deepmad_jax.design.dive import dive
-from deepmad_jax.design.fixed import FixedChoices
-from deepmad_jax.design.lattice import lattice_of, nearest
-from deepmad_jax.design.problem import Problem
-from deepmad_jax.design.rounding import Design, round_solution
-from deepmad_jax.design.rounds import FULL, Effort, Starts
-from deepmad_jax.design.solve import Solution, solve_at_depths, solve_relaxed
+from deepmad_jax.design.program import feasible
+from deepmad_jax.design.program.lattice import lattice_of, nearest
+from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.relaxation.solve import Solution, solve_at_depths, solve_relaxed
+from deepmad_jax.design.search.choices import leading_choices
+from deepmad_jax.design.search.dive import dive
+from deepmad_jax.design.search.effort import FULL, Effort
+from deepmad_jax.design.search.fixed_choices import FixedChoices
+from deepmad_jax.design.search.projection import Design, round_solution
+from deepmad_jax.design.search.rounds import Starts
 
-LEADING_VECTORS = 5  # of depths, that the search begins from where `fixed` does not apply
+LEADING_VECTORS = 5  # of depths, that the search begins from where `fixed_choices` does not apply
 
 
 def design_network(problem: Problem, name: str = "design", effort: Effort = FULL) -> Design:
@@ -30,7 +32,7 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
     Args:
         problem: the space, weights and budgets.
         name: of the resulting architecture.
-        effort: how much to try; see `rounds.Effort`.
+        effort: how much to try; see `search.effort.Effort`.
     Raises:
         InfeasibleProblem: no network in the space meets the budgets; the message names the
             constraint and the best value that can be reached.

@@ -11,7 +11,7 @@ import deepmad_jax
 from deepmad_jax.arch import Architecture, Stage, Stem, cost, layer_table
 from deepmad_jax.arch.tinynas import from_structure
 from deepmad_jax.arch.zoo import ZOO, entry, entry_of, zoo
-from deepmad_jax.design.entropy import levels_of
+from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.errors import InvalidArchitecture
 from tests.facts import BASELINES, PUBLISHED
 

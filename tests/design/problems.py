@@ -1,6 +1,6 @@
 """Problems that several tests share, so that each form is compiled once."""
 
-from deepmad_jax.design.problem import Problem
+from deepmad_jax.design.program.problem import Problem
 
 R18 = Problem(macs=1.82e9, params=11.69e6, rho=0.3)
 

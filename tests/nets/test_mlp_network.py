@@ -9,7 +9,7 @@ from flax import nnx
 from sklearn.datasets import load_digits
 
 from deepmad_jax.arch.mlp import MlpArchitecture
-from deepmad_jax.design.mlp import MlpProblem, design_mlp
+from deepmad_jax.design.perceptron.design import MlpProblem, design_mlp
 from deepmad_jax.errors import UserError
 from deepmad_jax.nets.mlp import Mlp
 

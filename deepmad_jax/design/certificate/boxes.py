@@ -1,0 +1,276 @@
+"""One step of the branch and bound, for many boxes at once: move ends onto the lattice, bound,
+shrink to where networks better than the incumbent can lie, and say where to split.
+
+Compiled once for each shape of program and batch.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from deepmad_jax.design.certificate import bounds, interior
+from deepmad_jax.design.certificate.bounds import Relaxation
+from deepmad_jax.design.program.arrays import Array
+from deepmad_jax.design.program.posynomials import Posynomials
+
+_ITERATIONS = 16
+# A box may be split while its relaxed variables span more than this.
+_SPLITTABLE = 1e-6
+
+
+class Boxes(NamedTuple):
+    """A batch of boxes: bounds of x as in `bounds`, and the most that each H_m can be."""
+
+    low: Array
+    high: Array
+    entropy_high: Array
+
+
+class Bounded(NamedTuple):
+    """Boxes bounded and shrunk, and where to split them: ``axis`` into x <= left, x >= right."""
+
+    boxes: Boxes
+    bound: Array
+    axis: Array
+    left: Array
+    right: Array
+
+
+@jax.jit
+def bound_boxes(
+    program: Posynomials, incumbent: Array, boxes: Boxes, alpha: Array, beta: Array
+) -> Bounded:
+    one = partial(_bound_box, program, incumbent)
+    return jax.vmap(one)(boxes, alpha, beta)
+
+
+def _bound_box(
+    program: Posynomials, incumbent: Array, boxes: Boxes, alpha: Array, beta: Array
+) -> Bounded:
+    """Bounds one box for the objective of weights ``alpha`` and ``beta``."""
+    low, high = _near_in_depth(program, incumbent, boxes)
+    low, high = _snapped(program, low, high)
+    empty = (low > high + 1e-9).any()
+    low = jnp.minimum(low, high)
+    # A network that beats the incumbent has at least what the other levels leave for this one.
+    most = program.alpha * boxes.entropy_high
+    penalty = program.beta * jnp.exp(jnp.minimum(_least_variance(program, low, high), 600.0))
+    least = incumbent + penalty - (most.sum() - most)
+    entropy_low = jnp.where(
+        program.alpha > 0, least / jnp.where(program.alpha > 0, program.alpha, 1.0), 0.0
+    )
+    box = bounds.relaxation(program, low, high, entropy_low * (1.0 - 1e-12), boxes.entropy_high)
+    empty = empty | (entropy_low > boxes.entropy_high * (1.0 + 1e-9)).any()
+    empty = empty | (entropy_low > box.level_high * box.sum_high * (1.0 + 1e-9)).any()
+    inside = interior.solve(program, box, alpha, beta, _ITERATIONS)
+
+    slack = bounds.rounding(program, box, inside.multipliers)
+
+    def upper(x: Array) -> Array:
+        return bounds.lagrangian(program, box, alpha, beta, inside.multipliers, x) + slack
+
+    value, gradient = jax.value_and_grad(upper)(inside.x)
+    bound = bounds.tangent_bound(value, gradient, inside.x, box.low, box.high)
+    is_objective = beta == program.beta
+    is_objective = is_objective & (alpha == program.alpha).all()
+    new_low, new_high = _shrunk(upper, inside, box, bound, incumbent)
+    new_low = jnp.where(is_objective, new_low, low)
+    new_high = jnp.where(is_objective, new_high, high)
+    # Whole ends again: `_split` counts on them.
+    new_low, new_high = _snapped(program, new_low, new_high)
+    empty = empty | (is_objective & (new_low > new_high + 1e-9).any())
+    new_low = jnp.minimum(new_low, new_high)
+    entropy_high = _entropy_high(program, box, bound, new_low, new_high)
+    axis, left, right = _split(program, box, inside, alpha, gradient, new_low, new_high)
+    return Bounded(
+        Boxes(new_low, new_high, jnp.where(is_objective, entropy_high, boxes.entropy_high)),
+        jnp.where(empty, -jnp.inf, bound),
+        axis,
+        left,
+        right,
+    )
+
+
+def _snapped(program: Posynomials, low: Array, high: Array) -> tuple[Array, Array]:
+    """The box with ends moved inward onto the lattice, and widths that do not shrink."""
+    stages, slack = program.layers.shape[0], 1e-7
+    width, ratio = slice(0, 1 + stages), slice(1 + stages, 1 + 2 * stages)
+    kernel = slice(1 + 2 * stages, 1 + 3 * stages)
+    depth = slice(1 + 3 * stages, 1 + 4 * stages)
+    m, sizes = program.multiple, program.log_kernels
+    width_low, width_high = low[width], high[width]
+    width_low = jnp.where(program.monotone > 0, jax.lax.cummax(width_low), width_low)
+    width_high = jnp.where(
+        program.monotone > 0, jax.lax.cummin(width_high, reverse=True), width_high
+    )
+    width_low = jnp.log(jnp.maximum(jnp.ceil(jnp.exp(width_low) / m - slack), 1.0) * m)
+    width_high = jnp.log(jnp.maximum(jnp.floor(jnp.exp(width_high) / m + slack), 0.5) * m)
+    kernel_low = jnp.where(sizes >= low[kernel][:, None] - slack, sizes, jnp.inf).min(-1)
+    kernel_high = jnp.where(sizes <= high[kernel][:, None] + slack, sizes, -jnp.inf).max(-1)
+    # No kernel left: any crossed pair that stays finite says so.
+    none = kernel_low > kernel_high
+    kernel_low = jnp.where(none, sizes[-1] + 1.0, kernel_low)
+    kernel_high = jnp.where(none, sizes[0], kernel_high)
+    # Inner widths are whole numbers of their own unit; with the width settled, so is the ratio.
+    stage_low, stage_high, unit = width_low[1:], width_high[1:], program.inner_multiple
+    inner_low = jnp.ceil(jnp.exp(stage_low + low[ratio]) / unit * (1.0 - slack)) * unit
+    inner_high = jnp.floor(jnp.exp(stage_high + high[ratio]) / unit * (1.0 + slack)) * unit
+    ratio_low = jnp.log(jnp.maximum(inner_low, unit)) - stage_high
+    ratio_high = jnp.log(jnp.maximum(inner_high, 0.5)) - stage_low
+    low = low.at[ratio].set(jnp.maximum(low[ratio], ratio_low))
+    high = high.at[ratio].set(jnp.minimum(high[ratio], ratio_high))
+    low = low.at[width].set(width_low).at[kernel].set(kernel_low)
+    high = high.at[width].set(width_high).at[kernel].set(kernel_high)
+    low = low.at[depth].set(jnp.ceil(low[depth] - slack))
+    high = high.at[depth].set(jnp.floor(high[depth] + slack))
+    return low, high
+
+
+def _near_in_depth(program: Posynomials, incumbent: Array, boxes: Boxes) -> tuple[Array, Array]:
+    """The box without depths so far apart that the penalty takes more than the entropy leaves."""
+    stages = program.layers.shape[0]
+    depth = slice(1 + 3 * stages, 1 + 4 * stages)
+    low, high = boxes.low[depth], boxes.high[depth]
+    spare = jnp.maximum(program.alpha @ boxes.entropy_high - incumbent, 0.0)
+    penalised = program.beta > 0
+    variance = jnp.log(jnp.maximum(spare / jnp.where(penalised, program.beta, 1.0), 1.0))
+    # Two depths d apart alone give the variance d^2 / (2 S).
+    apart = jnp.where(penalised, jnp.sqrt(2.0 * stages * variance) + 1e-6, 1e9)
+    return (
+        boxes.low.at[depth].set(jnp.maximum(low, low.max() - apart)),
+        boxes.high.at[depth].set(jnp.minimum(high, high.min() + apart)),
+    )
+
+
+def _least_variance(program: Posynomials, low: Array, high: Array) -> Array:
+    """The least Var of depths over the box: min over c of the mean squared distance to c."""
+    stages = program.layers.shape[0]
+    low, high = low[1 + 3 * stages :], high[1 + 3 * stages :]
+
+    def away(c: Array) -> Array:
+        return jnp.maximum(low - c, 0.0) - jnp.maximum(c - high, 0.0)
+
+    def halve(_, ends):  # type: ignore[no-untyped-def]
+        middle = 0.5 * (ends[0] + ends[1])
+        up = away(middle).sum() > 0
+        return jnp.where(up, middle, ends[0]), jnp.where(up, ends[1], middle)
+
+    c, _ = jax.lax.fori_loop(0, 60, halve, (low.min(), high.max()))
+    return jnp.maximum((away(c) ** 2).mean() - 1e-9, 0.0)
+
+
+def _shrunk(upper: Any, inside: Any, box: Any, bound: Any, incumbent: Any) -> Any:
+    """The part of the box where ``upper`` can exceed the incumbent, coordinate by coordinate.
+
+    For any w > 0, x_k <= max over the box of x_k + w (upper(x) - incumbent), bounded by a tangent.
+    """
+    gap = jnp.maximum(bound - incumbent, 1e-9 * jnp.abs(incumbent) + 1e-9)
+    low, high, size = box.low, box.high, box.low.shape[0]
+    kept = 1 + 4 * ((size - 1) // 7)
+    inverse = jnp.linalg.inv(inside.curvature)
+    inverse = jnp.where(jnp.isfinite(inverse), inverse, 0.0)
+    variances = jnp.maximum(jnp.diag(inverse), 1e-12)
+
+    def reach(k: Array, sign: Array) -> Array:
+        direction = sign * jnp.zeros(size).at[k].set(1.0)
+        weight = jnp.sqrt(variances[k] / (2.0 * gap))
+        x = bounds.above_zero(box, inside.x + inverse @ direction / weight)
+        x = bounds.above_zero(box, x + inverse @ (direction / weight + jax.grad(upper)(x)))
+        value, gradient = jax.value_and_grad(upper)(x)
+        total = direction + weight * gradient
+        most = jnp.maximum(total * (low - x), total * (high - x)).sum()
+        at = direction @ x + weight * (value - incumbent) + most
+        at = at + 1e-9 * (1.0 + jnp.abs(most) + weight * (jnp.abs(value) + jnp.abs(incumbent)))
+        return jnp.where(jnp.isnan(at), jnp.inf, at)
+
+    each = jnp.arange(kept)
+    highest = jax.vmap(lambda k: reach(k, 1.0))(each)
+    lowest = -jax.vmap(lambda k: reach(k, -1.0))(each)
+    return jnp.maximum(low[:kept], lowest), jnp.minimum(high[:kept], highest)
+
+
+def _entropy_high(
+    program: Posynomials, box: Relaxation, bound: Array, low: Array, high: Array
+) -> Array:
+    """The most each H_m can be, given that no objective exceeds ``bound``."""
+    stages = program.layers.shape[0]
+    depth = slice(1 + 3 * stages, 1 + 4 * stages)
+    # Var is convex: at most what two opposite ends leave, (range / 2)^2.
+    spread = high[depth].max() - low[depth].min()
+    penalty = program.beta * jnp.exp(jnp.minimum(0.25 * spread**2, 600.0))
+    least = program.alpha * box.entropy_low
+    positive = jnp.where(program.alpha > 0, program.alpha, 1.0)
+    most = (bound + penalty - (least.sum() - least)) / positive
+    return jnp.minimum(
+        box.entropy_high, jnp.where(program.alpha > 0, most * (1.0 + 1e-12), jnp.inf)
+    )
+
+
+def _split(
+    program: Any, box: Any, inside: Any, alpha: Any, gradient: Any, low: Any, high: Any
+) -> Any:
+    """Axis to split, and the ends of the two parts; -1 where nothing is left to split."""
+    stages = program.layers.shape[0]
+    logs = slice(0, 1 + 3 * stages)
+    width, ratio = slice(1, 1 + stages), slice(1 + stages, 1 + 2 * stages)
+    kernel, depth = slice(1 + 2 * stages, 1 + 3 * stages), slice(1 + 3 * stages, 1 + 4 * stages)
+    x, span = jnp.clip(inside.x[: low.shape[0]], low, high), high - low
+    n = x[depth]
+    level = program.level[:, :-1] @ x[logs] + program.level[:, -1]
+    scores = jnp.zeros_like(x)
+
+    # What each relaxed product adds to the objective at x: A T, whose level turns on its width
+    # (column m of ``level`` names it), and n z.
+    sums = bounds.level_sums(program, box, inside.x)
+    over = alpha * (bounds.entropy_planes(program, box, inside.x, sums).min(0) - level * sums)
+    scores = scores.at[logs].add(over @ program.level[:, :-1])
+    before = (inside.x - box.low)[1 : 1 + 4 * stages].reshape(4, stages)
+    product = before[:3] * before[3]
+    by = inside.multipliers.links
+    linked = jnp.abs(by[0] + by[1] - by[2]) * jnp.abs(
+        inside.x[-3 * stages :].reshape(3, stages) - product
+    )
+    scores = scores.at[depth].add(linked.sum(0)).at[1 : 1 + 3 * stages].add(0.5 * linked.ravel())
+    # What the tangent rises over the box: where the method did not settle, as with repeats near 0.
+    rise = jnp.maximum(gradient * (box.low - inside.x), gradient * (box.high - inside.x))
+    scores = scores + rise[: low.shape[0]]
+    by_stage = rise[1 + 4 * stages :].reshape(3, stages).sum(0)
+    scores = scores.at[depth].add(jnp.where(low[depth] < 0.5, 2.0 * by_stage, by_stage))
+    # What the squeeze's secant leaves out of the costs.
+    log_inner = x[width] + x[ratio]
+    squeeze = box.log_squeeze[0] + box.log_squeeze[1] * log_inner
+    true_squeeze = jnp.log(jnp.maximum(jnp.exp(log_inner) / 4.0 - program.squeeze_loss, 8.0))
+    terms = bounds.term_values(program, box, inside.x) * (
+        inside.multipliers.budgets @ program.coefficients
+    )
+    by_squeeze = terms @ program.exponents[:, 1 + 3 * stages : 1 + 4 * stages]
+    squeezed = by_squeeze * jnp.expm1(jnp.clip(true_squeeze - squeeze, 0.0, 1.0))
+    wider = span[width] >= span[ratio]
+    scores = scores.at[width].add(jnp.where(wider, squeezed, 0.0))
+    scores = scores.at[ratio].add(jnp.where(wider, 0.0, squeezed))
+    fraction = jnp.abs(n - jnp.round(n))
+    size = alpha @ (level * sums)
+    scores = scores.at[depth].add(3e-3 * size * fraction)
+    off = jnp.abs(x[kernel][:, None] - program.log_kernels).min(-1)
+    scores = scores.at[kernel].add(2e-3 * size * off)
+
+    splittable = span > _SPLITTABLE
+    # The tiny share of the span decides where nothing is loose but the lattice.
+    scores = jnp.nan_to_num(scores, nan=0.0, posinf=1e15, neginf=0.0)
+    scores = jnp.where(splittable, jnp.maximum(scores, 0.0) + 1e-9 * span, -1.0)
+    axis = jnp.argmax(scores)
+    is_depth = axis >= 1 + 3 * stages
+    at = jnp.clip(x[axis], low[axis] + 0.25 * span[axis], high[axis] - 0.25 * span[axis])
+    # Depths span decades: cut a wide range between its logs' quarters.
+    ratio_of_ends = jnp.maximum(high[axis], 1.0) / jnp.maximum(low[axis], 1.0)
+    whole = jnp.clip(
+        x[axis],
+        jnp.where(ratio_of_ends > 1.6, low[axis] * ratio_of_ends**0.3, low[axis]),
+        jnp.where(ratio_of_ends > 1.6, low[axis] * ratio_of_ends**0.7, high[axis]),
+    )
+    whole = jnp.clip(jnp.floor(whole + 1e-3), low[axis], high[axis] - 1.0)
+    left = jnp.where(is_depth, whole, at)
+    right = jnp.where(is_depth, whole + 1.0, at)
+    return jnp.where(splittable.any(), axis, -1), left, right

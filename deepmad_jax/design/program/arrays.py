@@ -1,0 +1,15 @@
+"""Arrays of NumPy or JAX: one text serves the traced solver and the integer search."""
+
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = Any  # numpy.ndarray or jax.Array
+
+
+def namespace(*arrays: Array) -> ModuleType:
+    """jax.numpy where any of the arrays is traced or on a device, NumPy otherwise."""
+    return jnp if any(isinstance(a, jax.Array) for a in arrays) else np

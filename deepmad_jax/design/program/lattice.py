@@ -1,0 +1,135 @@
+"""The integer points of a problem, as coordinates that a search can step on.
+
+A coordinate vector u, shape (..., 1 + 4 S), holds whole numbers as float64: stem width / m, then
+per stage width / m, inner / m, index of the kernel and depth, with m = ``multiple_of``. Where
+inner / width is fixed, the inner coordinate is unused and inner is derived.
+
+Functions work on NumPy and on traced JAX arrays alike.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deepmad_jax.design.program.arrays import Array, namespace
+from deepmad_jax.design.program.evaluate import Point
+from deepmad_jax.design.program.problem import Problem
+
+# Keeps 0.1 * 1120 from rounding up past 112.
+_SLACK = 1e-9
+
+
+class Lattice(NamedTuple):
+    """Bounds and units of the coordinates, float64 arrays.
+
+    Attributes:
+        low, high: least and greatest coordinates, (1 + 4 S,).
+        multiple: m, a scalar.
+        kernels: the sizes a stage may take, ascending, (K,).
+        ratio_low, ratio_high: of inner / width, scalars.
+        fixed_ratio: 1.0 where the ratio is a single value, else 0.0.
+    """
+
+    low: Array
+    high: Array
+    multiple: Array
+    kernels: Array
+    ratio_low: Array
+    ratio_high: Array
+    fixed_ratio: Array
+
+
+def lattice_of(problem: Problem) -> Lattice:
+    """The lattice of a problem, as NumPy arrays."""
+    m = problem.multiple_of
+    kernels = sorted(set(problem.kernels))
+    stages = problem.num_stages
+    width_high = np.array(problem.per_stage("max_width"))
+    low = (
+        [-(-problem.stem_width[0] // m)],
+        [-(-width // m) for width in problem.per_stage("min_width")],
+        np.ones(stages),
+        np.zeros(stages),
+        problem.per_stage("min_depth"),
+    )
+    high = (
+        [problem.stem_width[-1] // m],
+        width_high // m,
+        np.maximum(1, np.floor(width_high * problem.inner_ratio[-1] / m + _SLACK)),
+        np.full(stages, len(kernels) - 1),
+        problem.per_stage("max_depth"),
+    )
+    return Lattice(
+        low=np.concatenate(low).astype(np.float64),
+        high=np.concatenate(high).astype(np.float64),
+        multiple=np.float64(m),
+        kernels=np.array(kernels, dtype=np.float64),
+        ratio_low=np.float64(problem.inner_ratio[0]),
+        ratio_high=np.float64(problem.inner_ratio[-1]),
+        fixed_ratio=np.float64(problem.fixed_ratio),
+    )
+
+
+def split(u: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Coordinates by kind: stem (...,), then width, inner, kernel, depth (..., S)."""
+    stages = (u.shape[-1] - 1) // 4
+    parts = [u[..., 1 + i * stages : 1 + (i + 1) * stages] for i in range(4)]
+    return (u[..., 0], parts[0], parts[1], parts[2], parts[3])
+
+
+def inner_bounds(lattice: Lattice, width: Array) -> tuple[Array, Array]:
+    """Least and greatest inner width that goes with each width, in channels.
+
+    Where none does, the first exceeds the second.
+    """
+    xp = namespace(width, lattice.low)
+    m = lattice.multiple
+    least = xp.maximum(xp.ceil(width * lattice.ratio_low / m - _SLACK), 1.0) * m
+    most = xp.floor(width * lattice.ratio_high / m + _SLACK) * m
+    # A fixed ratio derives the inner width: it must be whole, but no multiple of m.
+    exact = xp.rint(width * lattice.ratio_low)
+    whole = (xp.abs(width * lattice.ratio_low - exact) < 1e-6) & (exact >= 1)
+    fixed = lattice.fixed_ratio > 0
+    return xp.where(fixed, exact, least), xp.where(fixed, xp.where(whole, exact, 0.0), most)
+
+
+def to_point(lattice: Lattice, u: Array) -> Point:
+    """The network at coordinates u; the inner width is brought into its bounds."""
+    xp = namespace(u)
+    stem, width, inner, kernel, depth = split(u)
+    width = width * lattice.multiple
+    least, most = inner_bounds(lattice, width)
+    inner = xp.maximum(least, xp.minimum(inner * lattice.multiple, most))
+    sizes = xp.asarray(lattice.kernels)[xp.asarray(kernel).astype(int)]
+    return Point(stem * lattice.multiple, width, inner, sizes, depth)
+
+
+def repair(lattice: Lattice, u: Array) -> Array:
+    """The nearest coordinates inside all bounds (an inner width may still not exist)."""
+    xp = namespace(u)
+    u = xp.clip(u, lattice.low, lattice.high)
+    stem, width, inner, kernel, depth = split(u)
+    least, most = inner_bounds(lattice, width * lattice.multiple)
+    free = xp.maximum(least, xp.minimum(inner * lattice.multiple, most)) / lattice.multiple
+    inner = xp.where(lattice.fixed_ratio > 0, 1.0, free)
+    return xp.concatenate([stem[..., None], width, inner, kernel, depth], axis=-1)
+
+
+def nearest(lattice: Lattice, point: Point) -> np.ndarray:
+    """Coordinates of the lattice point nearest to real widths, kernels and depths."""
+    m = lattice.multiple
+    kernel = np.abs(np.asarray(point.kernel)[:, None] - lattice.kernels).argmin(-1)
+    parts = ([point.stem / m], point.width / m, point.inner / m, kernel, point.depth)
+    return np.asarray(repair(lattice, np.rint(np.concatenate(parts))))
+
+
+def structural_violation(lattice: Lattice, monotone: bool, point: Point) -> Array:
+    """How far, in units of m, widths shrink along the network or lack an inner width; 0 is fine."""
+    xp = namespace(point.width)
+    least, most = inner_bounds(lattice, point.width)
+    violation = (least > most).sum(-1) * 1.0
+    if monotone:
+        before = xp.concatenate([point.stem[..., None], point.width[..., :-1]], axis=-1)
+        shrink = xp.maximum(before - point.width, 0.0) / lattice.multiple
+        violation = violation + shrink.sum(-1)
+    return violation

@@ -1,0 +1,255 @@
+"""The search space and the budgets of a design, validated. (The numbers: `evaluate.py`.)
+
+A `Problem` says which architectures may be chosen (stages, blocks, bounds, lattice) and what they
+must meet. It holds plain Python values only and is what ``config.design`` becomes.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from deepmad_jax.arch.layers import out_resolution
+from deepmad_jax.arch.spec import BASELINE_BLOCKS, BLOCKS, Architecture, Stage, Stem
+from deepmad_jax.errors import InvalidConfig, did_you_mean
+
+BUDGETS = ("macs", "params", "rho")
+"""The constraints a user sets, in the order in which they open the constraint vector."""
+
+EXTRAS = ("layers", "activations", "latency", "width_ratio")
+"""Limits besides MACs, params and rho: what they measure is in `limits.py`."""
+CONVENTIONS = ("paper", "tinynas")
+MOST_CHANNELS = 2**20  # counts of wider layers would leave the whole numbers a float64 holds
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What to design: the space, the objective's weights and the budgets.
+
+    Attributes:
+        block: block kind of every stage.
+        strides: stride of each stage's first block; its length is the number of stages.
+        kernels: odd kernel sizes a stage may take.
+        inner_ratio: least and greatest inner / width; one value fixes the ratio.
+        stem_width: least and greatest channels of the stem; one value fixes them.
+        stem_stride: 1 or 2.
+        min_width, max_width: of each stage; one value for all, or one a stage.
+        min_depth, max_depth: blocks in each stage; one value for all, or one a stage.
+        multiple_of: of every width and, where the ratio is not fixed, of every inner width.
+        final_width: channels of the final 1x1 conv; None for no such conv.
+        resolution, in_channels: of the input images, pixels and channels.
+        classes: of the classifier.
+        macs: greatest number of multiply-accumulates an image, whole network; inf for no limit.
+        params: greatest number of trainable parameters; inf for no limit.
+        rho: greatest effectiveness, depth over average width; inf for no limit.
+        layers: greatest number of main-path convs; inf for no limit, as for the next three.
+        activations: greatest number of elements that one conv may read and write for one image.
+        latency: greatest number of milliseconds by ``latency_table``.
+        width_ratio: greatest factor from a stage's width to the next one's.
+        latency_table: path of a CSV file of times (see `limits.read_latency`).
+        alpha: weight of each level's entropy; empty is 1 everywhere and 8 on the last.
+        beta: weight of the depth penalty; 0 switches guideline 2 off.
+        monotone: whether widths may not shrink with depth, guideline 3.
+        convention: ``paper``, or ``tinynas`` to count as the authors' released code does.
+        seed: of the solver's extra starts and of the integer search.
+    """
+
+    block: str = "bottleneck"
+    strides: tuple[int, ...] = (2, 2, 2, 1, 2)
+    kernels: tuple[int, ...] = (3, 5)
+    inner_ratio: tuple[float, ...] = (0.1, 1.0)
+    stem_width: tuple[int, ...] = (8, 64)
+    stem_stride: int = 2
+    min_width: tuple[int, ...] = (8,)
+    max_width: tuple[int, ...] = (2048,)
+    min_depth: tuple[int, ...] = (1,)
+    max_depth: tuple[int, ...] = (30,)
+    multiple_of: int = 8
+    final_width: int | None = None
+    resolution: int = 224
+    in_channels: int = 3
+    classes: int = 1000
+    macs: float = math.inf
+    params: float = math.inf
+    rho: float = math.inf
+    layers: float = math.inf
+    activations: float = math.inf
+    latency: float = math.inf
+    width_ratio: float = math.inf
+    latency_table: str = ""
+    alpha: tuple[float, ...] = ()
+    beta: float = 10.0
+    monotone: bool = True
+    convention: str = "paper"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # lists and single values become tuples
+            value = getattr(self, field.name)
+            if isinstance(field.default, tuple) and not isinstance(value, tuple):
+                value = tuple(value) if isinstance(value, list) else (value,)
+                object.__setattr__(self, field.name, value)
+        _check_problem(self)
+
+    @property
+    def num_stages(self) -> int:
+        """Number of stages, S."""
+        return len(self.strides)
+
+    @property
+    def level_ends(self) -> tuple[int, ...]:
+        """For each level, how many stages lie before its end; 0 where it is the stem alone."""
+        starts = [i for i, stride in enumerate(self.strides) if stride == 2]
+        return (*starts, self.num_stages)
+
+    @property
+    def level_weights(self) -> tuple[float, ...]:
+        """alpha, one weight per level, defaults filled in."""
+        return self.alpha or level_weights(len(self.level_ends))
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Pixels a side after the stem and after each stage, S + 1 of them."""
+        sizes = [out_resolution(self.resolution, self.stem_stride)]
+        for stride in self.strides:
+            sizes.append(out_resolution(sizes[-1], stride))
+        return tuple(sizes)
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The limits that are set besides MACs, params and rho."""
+        return tuple(name for name in EXTRAS if math.isfinite(getattr(self, name)))
+
+    @property
+    def fixed_ratio(self) -> bool:
+        """Whether inner / width is a single value; inner is then derived, not chosen."""
+        return self.inner_ratio[0] == self.inner_ratio[-1]
+
+    def per_stage(self, field: str) -> tuple[int, ...]:
+        """A bound field (``min_width`` ...) with one entry per stage."""
+        values: tuple[int, ...] = getattr(self, field)
+        return values if len(values) == self.num_stages else values * self.num_stages
+
+    def architecture(self, name: str, point: "object") -> Architecture:
+        """The architecture at an integer point (see `evaluate.Point`)."""
+        stem, width, inner, kernel, depth = (
+            np.rint(np.asarray(value, dtype=float)).astype(int).tolist()
+            for value in point  # type: ignore[attr-defined]
+        )
+        stages = tuple(
+            Stage(self.block, width[i], inner[i], kernel[i], depth[i], self.strides[i])
+            for i in range(self.num_stages)
+        )
+        return Architecture(
+            name=name,
+            resolution=self.resolution,
+            in_channels=self.in_channels,
+            classes=self.classes,
+            stem=Stem(stem, 3, self.stem_stride),
+            stages=stages,
+            final_width=self.final_width,
+        )
+
+
+def level_weights(levels: int) -> tuple[float, ...]:
+    """alpha where none is given: 1 for each level, the last 8 (paper, section 4)."""
+    return (*[1.0] * (levels - 1), 8.0)
+
+
+def _check_problem(p: Problem) -> None:
+    if p.block in BASELINE_BLOCKS:
+        raise InvalidConfig(
+            f"design.block is {p.block!r}, which only published networks have; one can design from "
+            f"{', '.join(BLOCKS)}."
+        )
+    if p.block not in BLOCKS:
+        raise InvalidConfig(f"design.block is {p.block!r}; {did_you_mean(str(p.block), BLOCKS)}")
+    if p.convention not in CONVENTIONS:
+        hint = did_you_mean(str(p.convention), CONVENTIONS)
+        raise InvalidConfig(f"design.convention is {p.convention!r}; {hint}")
+    if not p.strides or any(s not in (1, 2) for s in p.strides):
+        raise InvalidConfig(
+            f"design.strides is {p.strides}, but must hold a 1 or 2 for each stage, such as 2,2,1."
+        )
+    if p.stem_stride not in (1, 2):
+        raise InvalidConfig(f"design.stem_stride is {p.stem_stride}, but must be 1 or 2.")
+    if p.seed < 0:
+        raise InvalidConfig(f"design.seed is {p.seed}, but must not be negative.")
+    if max(*p.max_width, p.stem_width[-1], p.final_width or 1) > MOST_CHANNELS:
+        raise InvalidConfig(
+            f"design.max_width {p.max_width}, stem_width {p.stem_width} and final_width "
+            f"{p.final_width} must not exceed {MOST_CHANNELS:,} channels."
+        )
+    if not p.kernels or any(k < 1 or k % 2 == 0 for k in p.kernels):
+        raise InvalidConfig(f"design.kernels is {p.kernels}, but must hold odd sizes, such as 3,5.")
+    for name in ("multiple_of", "resolution", "in_channels", "classes"):
+        if getattr(p, name) < 1:
+            raise InvalidConfig(f"design.{name} is {getattr(p, name)}, but must be at least 1.")
+    for name in ("macs", "params", "rho", *EXTRAS):
+        if not getattr(p, name) > 0:
+            raise InvalidConfig(
+                f"design.{name} is {getattr(p, name)}, but must be positive (inf for no limit)."
+            )
+    _check_range(p, "inner_ratio")
+    _check_range(p, "stem_width")
+    for kind in ("width", "depth"):
+        _check_bounds(p, kind)
+    _check_lattice(p)
+    if math.isfinite(p.latency) and not p.latency_table:
+        raise InvalidConfig(
+            f"design.latency is {p.latency} ms, but there is no design.latency_table: name a CSV "
+            "file of the time that each kind of layer takes."
+        )
+    if p.alpha and len(p.alpha) != len(p.level_ends):
+        raise InvalidConfig(
+            f"design.alpha has {len(p.alpha)} weights, but these strides make "
+            f"{len(p.level_ends)} levels (the stem's, and one for each stage of stride 2): give "
+            "one weight a level, or none for 1 everywhere and 8 on the last."
+        )
+    if any(not math.isfinite(a) or a < 0 for a in p.alpha) or not 0 <= p.beta < math.inf:
+        raise InvalidConfig(
+            f"design.alpha {p.alpha} and design.beta {p.beta} must be finite and not negative."
+        )
+
+
+def _check_range(p: Problem, name: str) -> None:
+    values = getattr(p, name)
+    if len(values) not in (1, 2) or not 0 < values[0] <= values[-1] < math.inf:
+        raise InvalidConfig(
+            f"design.{name} is {values}, but must be a least and a greatest positive value, such "
+            "as 0.1,1; or one value alone to fix it."
+        )
+
+
+def _check_bounds(p: Problem, kind: str) -> None:
+    low, high = getattr(p, f"min_{kind}"), getattr(p, f"max_{kind}")
+    for name, values in ((f"min_{kind}", low), (f"max_{kind}", high)):
+        if len(values) not in (1, p.num_stages) or min(values) < 1:
+            raise InvalidConfig(
+                f"design.{name} is {values}, but must be one positive integer, or one for each of "
+                f"the {p.num_stages} stages."
+            )
+    for i, (a, b) in enumerate(
+        zip(p.per_stage(f"min_{kind}"), p.per_stage(f"max_{kind}"), strict=True)
+    ):
+        if a > b:
+            raise InvalidConfig(
+                f"design.min_{kind} {a} is above design.max_{kind} {b} in stage {i + 1}: lower the "
+                "first or raise the second."
+            )
+
+
+def _check_lattice(p: Problem) -> None:
+    m = p.multiple_of
+    for name, low, high in (
+        ("stem_width", p.stem_width[0], p.stem_width[-1]),
+        *(
+            ("width", a, b)
+            for a, b in zip(p.per_stage("min_width"), p.per_stage("max_width"), strict=True)
+        ),
+    ):
+        if high // m * m < low:
+            raise InvalidConfig(
+                f"No multiple of {m} lies between the least and greatest {name}, {low} and {high}: "
+                "widen the range or lower design.multiple_of."
+            )

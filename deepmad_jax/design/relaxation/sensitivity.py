@@ -1,0 +1,91 @@
+"""How the relaxed optimum moves with each budget, by implicit differentiation of its conditions.
+
+At the solution, with the active constraints g_A and their multipliers lambda_A, stationarity and
+activity hold as the budgets b change::
+
+    [ Hessian of the Lagrangian   A^T ] [ dx      / d log b ]     [ d (gradient) / d log b ]
+    [ A                            0  ] [ dlambda / d log b ] = - [ d g_A        / d log b ]
+
+with A the Jacobian of g_A. Valid while the active set stays as it is. The multipliers themselves,
+the derivative of the optimal value, are `Solution.prices`.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deepmad_jax.design.program.arrays import Array
+from deepmad_jax.design.program.evaluate import Point, data_of, form_of
+from deepmad_jax.design.program.problem import BUDGETS, Problem
+from deepmad_jax.design.relaxation.lagrangian import box_of, constraints, relaxed_numbers
+from deepmad_jax.design.relaxation.solve import Solution
+from deepmad_jax.errors import UserError
+
+# Relative to the greatest multiplier; solved multipliers are exact to about 1e-6.
+ACTIVE = 1e-5
+
+
+def elasticities(problem: Problem, solution: Solution) -> dict[str, Point]:
+    """Percent by which each relaxed number moves for 1 % more of a budget, by the budget's name.
+
+    Args:
+        problem: what was solved.
+        solution: its relaxed optimum.
+
+    Returns:
+        For macs, params and rho a `Point` of derivatives d log(number) / d log(budget): zero
+        throughout where the budget does not bind.
+
+    Raises:
+        UserError: the relaxation was not solved, so there is nothing to differentiate.
+    """
+    if not solution.converged:
+        raise UserError(
+            "The relaxed problem was not solved to tolerance, so its sensitivities are unknown: "
+            f"violation {solution.violation:.1e}. Loosen a budget or the bounds."
+        )
+    form, data, box = form_of(problem), data_of(problem), box_of(problem)
+    free = np.flatnonzero(box.high - box.low > 1e-12)
+
+    def parts(x: Array, log_factor: Array) -> tuple[Array, Array]:
+        factors = dict(zip(BUDGETS, jnp.exp(log_factor), strict=True))
+        scaled = data._replace(**{name: getattr(data, name) * f for name, f in factors.items()})
+        numbers = relaxed_numbers(form, scaled, x)
+        return -numbers.objective, constraints(form, scaled, box, x, numbers)
+
+    with jax.enable_x64(True):
+        multipliers = jnp.asarray(solution.multipliers)
+        at, none = jnp.asarray(solution.x), jnp.zeros(len(BUDGETS))
+
+        def gradient(x: Array, log_factor: Array) -> Array:
+            def lagrangian(x: Array) -> Array:
+                value, g = parts(x, log_factor)
+                return value + multipliers @ g
+
+            return jax.grad(lagrangian)(x)
+
+        def active_constraints(x: Array, log_factor: Array) -> Array:
+            return parts(x, log_factor)[1]
+
+        # One Jacobian each of the gradient and of the constraints, in x and in the budgets.
+        hessian, cross = jax.jit(jax.jacfwd(gradient, (0, 1)))(at, none)
+        jacobian, shift = jax.jit(jax.jacfwd(active_constraints, (0, 1)))(at, none)
+    active = np.flatnonzero(solution.multipliers > ACTIVE * solution.multipliers.max())
+    a = np.asarray(jacobian)[np.ix_(active, free)]
+    h = np.asarray(hessian)[np.ix_(free, free)]
+    # Balanced: the Hessian is in nats, the constraints are relative.
+    weight = max(np.abs(h).max(), 1.0)
+    zeros = np.zeros((active.size, active.size))
+    matrix = np.block([[h / weight, a.T], [a, zeros]])
+    right = -np.concatenate([np.asarray(cross)[free] / weight, np.asarray(shift)[active]])
+    # Least squares: where no constraint holds a flat direction, nothing should move along it.
+    moved = np.linalg.lstsq(matrix, right, rcond=1e-12)[0][: free.size]
+    full = np.zeros((solution.x.size, len(BUDGETS)))
+    full[free] = moved
+    return {name: _as_point(full[:, i]) for i, name in enumerate(BUDGETS)}
+
+
+def _as_point(logs: np.ndarray) -> Point:
+    """Derivatives of the log variables as those of the logs of a point's numbers."""
+    width, ratio, kernel, depth = np.split(logs[1:], 4)
+    return Point(logs[0], width, width + ratio, kernel, depth)

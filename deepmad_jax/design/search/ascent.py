@@ -1,0 +1,96 @@
+"""Exact local search on the lattice: steepest ascent over all sums of a few steps."""
+
+import itertools
+import math
+
+import numpy as np
+
+from deepmad_jax.design.program.evaluate import Numbers, data_of, evaluate, form_of, spent
+from deepmad_jax.design.program.lattice import (
+    Lattice,
+    lattice_of,
+    repair,
+    structural_violation,
+    to_point,
+)
+from deepmad_jax.design.program.problem import Problem
+
+INFEASIBLE = -1e15
+"""Scores of infeasible points lie below this, ordered by violation; objectives never do."""
+
+MAX_MOVES = 25_000  # of one neighbourhood: triples up to six stages
+
+
+class Ascent:
+    """Steepest ascent on the lattice of one problem, counting candidates.
+
+    Attributes:
+        problem, form, data, lattice: the problem.
+        candidates: integer networks evaluated.
+        history: best objective after each improvement of the ascent.
+    """
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        self.form, self.data = form_of(problem), data_of(problem)
+        self.lattice = lattice_of(problem)
+        self.candidates = 0
+        self.history: list[float] = []
+        self._steps = _steps(problem, self.lattice)
+        self._moves: dict[int, np.ndarray] = {}
+
+    def numbers(self, u: np.ndarray) -> Numbers:
+        return evaluate(self.form, self.data, to_point(self.lattice, u))
+
+    def score(self, u: np.ndarray) -> np.ndarray:
+        """Objective where feasible; otherwise below `INFEASIBLE`, more for less violation."""
+        self.candidates += len(u)
+        point = to_point(self.lattice, u)
+        numbers = evaluate(self.form, self.data, point)
+        violation = structural_violation(self.lattice, self.form.monotone, point)
+        violation = violation + np.maximum(spent(self.data, numbers) - 1.0, 0.0).sum(-1)
+        # Counts are compared as whole numbers, which the ratio's rounding could blur.
+        feasible_ = (
+            (violation <= 1e-9)
+            & (numbers.macs <= self.data.macs)
+            & (numbers.params <= self.data.params)
+            & (numbers.rho <= self.data.rho)
+        )
+        infeasible = INFEASIBLE * (1.0 + np.minimum(violation, 1e6))
+        return np.where(feasible_, numbers.objective, infeasible)
+
+    def ascend(self, u: np.ndarray, at_once: int) -> tuple[np.ndarray, float]:
+        """The local optimum that steepest ascent over up to ``at_once`` steps reaches from u."""
+        value = float(self.score(u[None])[0])
+        if at_once not in self._moves:
+            self._moves[at_once] = _sums(self._steps, at_once)
+        while True:
+            neighbours = np.asarray(repair(self.lattice, u + self._moves[at_once]))
+            scores = self.score(neighbours)
+            best = int(scores.argmax())
+            if scores[best] <= value:
+                return u, value
+            u, value = neighbours[best], float(scores[best])
+            if value > max(self.history, default=INFEASIBLE):
+                self.history.append(value)
+
+
+def _steps(problem: Problem, lattice: Lattice) -> np.ndarray:
+    """Every single step of one coordinate up or down, (steps, 1 + 4 S)."""
+    stages = problem.num_stages
+    free = lattice.low < lattice.high
+    if problem.fixed_ratio:
+        free[1 + stages : 1 + 2 * stages] = False
+    unit = np.eye(1 + 4 * stages)[free]
+    return np.concatenate([unit, -unit])
+
+
+def _sums(steps: np.ndarray, count: int) -> np.ndarray:
+    """All sums of up to ``count`` distinct steps, nothing included; at most `MAX_MOVES` of them."""
+    sums = [np.zeros((1, steps.shape[1]))]
+    for size in range(1, count + 1):
+        if math.comb(len(steps), size) > MAX_MOVES:
+            break
+        chosen = np.array(list(itertools.combinations(range(len(steps)), size)), dtype=int)
+        sums.append(steps[chosen.reshape(-1, size)].sum(axis=1))
+    return np.concatenate(sums)

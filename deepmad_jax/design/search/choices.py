@@ -1,0 +1,152 @@
+"""The most promising depths, kernels and equal widths of a problem, by their relaxed optima.
+
+With depths, kernels and ties fixed, the relaxation is nearly tight: its value ranks the choices by
+what their best networks reach, and the best integer network has most often one of the first few. A
+best-first search over steps of the choices finds them, a batch of relaxed solves (`fixed_choices`)
+at a time: first over depths alone, kernels left free; then, from the leading depths, over kernels
+and, where equal widths save a projection, over ties as well.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from deepmad_jax.design.program.lattice import lattice_of
+from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.search.fixed_choices import FixedChoices
+
+EXPANDED = 4  # choices whose neighbours are valued at once
+TURNS = 3  # of such valuations, in each part of the search
+LEADING = 24  # vectors of depths whose kernels and ties are sought
+_FREE = -1
+
+Choice = tuple[int, ...]
+"""Depths of the stages, then indices of kernels or `_FREE`, then 1 for a tied width or 0."""
+
+
+class Choices(NamedTuple):
+    """Choices with their relaxed optima, best first.
+
+    Attributes:
+        depth: blocks, (choices, S).
+        kernel: indices into the problem's sizes, ascending, same shape.
+        tied: whether a stage is as wide as the one before and no projection counts, same shape.
+        value, y: see `fixed_choices.Values`.
+    """
+
+    depth: np.ndarray
+    kernel: np.ndarray
+    tied: np.ndarray
+    value: np.ndarray
+    y: np.ndarray
+
+    def taken(self, index: np.ndarray) -> "Choices":
+        """Those of the indices, in their order."""
+        return Choices(*(part[index] for part in self))
+
+
+def leading_choices(problem: Problem, fixed: FixedChoices, x: np.ndarray, count: int) -> Choices:
+    """The most promising choices, at most ``count``.
+
+    Args:
+        problem: in the paper's convention, without further limits.
+        fixed: of the problem.
+        x: the relaxed optimum, (1 + 4 S,), where the search begins.
+        count: choices given, at most.
+    """
+    search = _Search(problem, fixed, x)
+    depth_moves, other_moves = search.depth_moves(), search.other_moves()
+    search.climb([search.start(x)], depth_moves)
+    if len(other_moves):
+        first = [search.settled(choice) for choice in search.ranked()[:LEADING]]
+        search.restart()
+        search.climb(first, np.concatenate([depth_moves, other_moves]))
+    return search.choices(count)
+
+
+class _Search:
+    """What was found so far: choices with their values and y."""
+
+    def __init__(self, problem: Problem, fixed: FixedChoices, x: np.ndarray):
+        lattice = lattice_of(problem)
+        self.stages = stages = problem.num_stages
+        self.fixed, self.sizes = fixed, np.asarray(lattice.kernels)
+        self.at = fixed.unknowns_of(x)
+        self.ties_pay = fixed.conditional.any() and problem.monotone
+        low, high = (ends[1 + 3 * stages :] for ends in (lattice.low, lattice.high))
+        self.low = np.concatenate([low, np.full(stages, _FREE), np.zeros(stages)])
+        self.high = np.concatenate([high, np.full(stages, self.sizes.size - 1), np.ones(stages)])
+        self.found: dict[Choice, tuple[float, np.ndarray]] = {}
+
+    def start(self, x: np.ndarray) -> Choice:
+        """The whole depths nearest to the relaxed optimum's, all else left free."""
+        stages = self.stages
+        depth = np.rint(np.exp(x[1 + 3 * stages :]))
+        depth = np.clip(depth, self.low[:stages], self.high[:stages])
+        return (*depth.astype(int).tolist(), *[_FREE] * stages, *[0] * stages)
+
+    def depth_moves(self) -> np.ndarray:
+        """A block more or less in one stage, or from one stage to another."""
+        eye = np.eye(self.stages, dtype=int)
+        pairs = itertools.permutations(range(self.stages), 2)
+        moves = [*eye, *-eye, *(eye[i] - eye[j] for i, j in pairs)]
+        return np.pad(np.array(moves), ((0, 0), (0, 2 * self.stages)))
+
+    def other_moves(self) -> np.ndarray:
+        """Another kernel in one stage, or one tie more or less; nothing where neither applies."""
+        eye = np.eye(3 * self.stages, dtype=int)
+        kernels, ties = eye[self.stages : 2 * self.stages], eye[2 * self.stages :]
+        moves = np.zeros((0, 3 * self.stages), dtype=int)
+        if len(self.sizes) > 1:
+            moves = np.concatenate([kernels, -kernels])
+        return np.concatenate([moves, ties, -ties]) if self.ties_pay else moves
+
+    def settled(self, choice: Choice) -> Choice:
+        """The choice with the kernels and ties nearest to its relaxed optimum."""
+        stages, y = self.stages, self.found[choice][1]
+        kernel = np.abs(np.exp(y[1 + 2 * stages :, None]) - self.sizes).argmin(-1)
+        tied = (np.diff(y[: 1 + stages]) < 0.02) & self.ties_pay
+        return (*choice[:stages], *kernel.tolist(), *tied.astype(int).tolist())
+
+    def restart(self) -> None:
+        """Forgets what was found, and from now on leaves no kernel free."""
+        self.found, self.low[self.stages : 2 * self.stages] = {}, 0
+
+    def climb(self, first: list[Choice], moves: np.ndarray) -> None:
+        """Values the neighbours of the best choices not yet expanded, turn by turn."""
+        self.value(np.array(first))
+        expanded: set[Choice] = set()
+        for _ in range(TURNS):
+            best = [c for c in self.ranked()[: 3 * EXPANDED] if c not in expanded][:EXPANDED]
+            if not best:
+                return
+            expanded |= set(best)
+            self.value((np.array(best)[:, None] + moves).reshape(-1, 3 * self.stages))
+
+    def value(self, choices: np.ndarray) -> None:
+        """Adds those that lie inside the bounds and are new, (choices, 3 S)."""
+        inside = ((choices >= self.low) & (choices <= self.high)).all(-1)
+        distinct = dict.fromkeys(map(tuple, choices[inside].tolist()))
+        new = [choice for choice in distinct if choice not in self.found]
+        if not new:
+            return
+        depth, kernel, tied = np.split(np.array(new), 3, axis=1)
+        chosen = np.full((len(new), len(self.at)), np.nan)
+        if not (kernel == _FREE).any():
+            chosen[:, 1 + 2 * self.stages :] = np.log(self.sizes)[kernel]
+        ties = tied > 0 if tied.any() else None
+        values = self.fixed.solve(depth.astype(float), self.at, chosen, ties)
+        self.found |= dict(zip(new, zip(values.value.tolist(), values.y, strict=True), strict=True))
+
+    def ranked(self) -> list[Choice]:
+        """Best first."""
+        return sorted(self.found, key=lambda choice: -self.found[choice][0])
+
+    def choices(self, count: int) -> Choices:
+        """The best, at most ``count``; a kernel left free is the only one."""
+        ranked = self.ranked()[:count]
+        depth, kernel, tied = np.split(np.array(ranked), 3, axis=1)
+        value, y = zip(*(self.found[choice] for choice in ranked), strict=True)
+        kernel = np.maximum(kernel, 0)
+        return Choices(depth.astype(float), kernel, tied > 0, np.array(value), np.array(y))

@@ -1,0 +1,121 @@
+"""From the relaxed optimum to an integer design that meets every budget exactly.
+
+Rounds of annealed chains (`rounds`) begin at whole networks found from relaxed ones (`dive`); then
+comes an exact local search (`ascent`) on the best. The search only ever keeps feasible points, and
+the result is checked once more on the built architecture in whole numbers.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from deepmad_jax.arch.layers import layer_table
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.design.program import feasible
+from deepmad_jax.design.program.evaluate import COUNTING, Numbers
+from deepmad_jax.design.program.lattice import to_point
+from deepmad_jax.design.program.problem import BUDGETS, Problem
+from deepmad_jax.design.relaxation.solve import Solution
+from deepmad_jax.design.search.ascent import INFEASIBLE, Ascent
+from deepmad_jax.design.search.effort import Effort
+from deepmad_jax.design.search.rounds import Starts, annealed
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """An integer design and how it was found.
+
+    Attributes:
+        problem: what was asked.
+        architecture: the answer.
+        numbers: the program's numbers at it, exact.
+        solution: the relaxed optimum it was rounded from.
+        search: best objective after each improvement of the local search.
+        candidates: integer networks evaluated.
+        seconds: wall time of the whole design.
+    """
+
+    problem: Problem
+    architecture: Architecture
+    numbers: Numbers
+    solution: Solution
+    search: list[float]
+    candidates: int
+    seconds: float = 0.0
+
+    @property
+    def extra(self) -> dict[str, float]:
+        """What the design uses of each further limit that is set."""
+        used = (float(extra.max()) for extra in self.numbers.extra)
+        return dict(zip(self.problem.extras, used, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of ``design.json``; numbers unrounded, null where there is no limit."""
+        names = (*BUDGETS, *self.problem.extras)
+        budgets = {name: getattr(self.problem, name) for name in names}
+        n = self.numbers
+        return {
+            "name": self.architecture.name,
+            "objective": float(n.objective),
+            "entropy": float(n.entropy),
+            "entropy_per_level": [float(h) for h in n.entropy_per_level],
+            "alpha": list(self.problem.level_weights),
+            "rho": float(n.rho),
+            "depth_penalty": float(n.penalty),
+            "params": int(n.params),
+            "macs": int(n.macs),
+            **self.extra,
+            "budgets": {name: b if np.isfinite(b) else None for name, b in budgets.items()},
+            "relaxed_objective": self.solution.objective if self.solution.converged else None,
+            "upper_bound": None,
+            "gap": None,
+            "multipliers": {name: p / 100.0 for name, p in self.solution.prices.items()},
+            "convention": self.problem.convention,
+            "seconds": self.seconds,
+            "starts": self.solution.starts,
+            "candidates": self.candidates,
+            "seed": self.problem.seed,
+            "convergence": {**self.solution.convergence, "search": self.search},
+        }
+
+
+def round_solution(
+    problem: Problem, solution: Solution, starts: Starts, name: str, effort: Effort
+) -> Design:
+    """The best feasible integer network found around a relaxed optimum.
+
+    Args:
+        problem, solution: what was solved, and its optimum.
+        starts: whole networks to begin from.
+        name: of the architecture.
+        effort: how much to try.
+
+    Raises:
+        InfeasibleProblem: the search met no feasible network.
+    """
+    search = Ascent(problem)
+    ascended = [search.ascend(u, 2) for u in annealed(search, solution, starts, effort)]
+    ascended.sort(key=lambda pair: -pair[1])
+    leaders = [search.ascend(u, 3) for u, _ in ascended[: effort.triples]]
+    best, value = max(leaders or ascended, key=lambda pair: pair[1])
+    if value <= INFEASIBLE:
+        raise feasible.explain_conflict(problem, search.numbers(best))
+    architecture = problem.architecture(name, to_point(search.lattice, best))
+    numbers = search.numbers(best)
+    _check(problem, architecture, numbers)
+    return Design(problem, architecture, numbers, solution, search.history, search.candidates)
+
+
+def _check(problem: Problem, architecture: Architecture, numbers: Numbers) -> None:
+    """The design's budgets in exact whole numbers from the built architecture's own table."""
+    rows = layer_table(architecture)
+    params_of, macs_of = COUNTING[problem.convention]
+    params, macs = params_of(rows), macs_of(rows)
+    assert params == numbers.params, (params, numbers.params)
+    assert macs == numbers.macs, (macs, numbers.macs)
+    assert params <= problem.params
+    assert macs <= problem.macs
+    assert numbers.rho <= problem.rho
+    for name, extra in zip(problem.extras, numbers.extra, strict=True):
+        assert extra.max() <= getattr(problem, name) * (1 + 1e-9), name

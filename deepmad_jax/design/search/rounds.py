@@ -1,0 +1,146 @@
+"""Rounds of annealed chains: what they start from, and which of their points go on.
+
+The first round starts from the networks that `dive` has found and from many integer depths around
+the relaxed ones, the next from the best points so far and from crosses of them. How much is tried
+is an `Effort`.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+from deepmad_jax.design.program import feasible
+from deepmad_jax.design.program.lattice import nearest, repair
+from deepmad_jax.design.program.problem import BUDGETS
+from deepmad_jax.design.relaxation.solve import Solution
+from deepmad_jax.design.search.anneal import anneal, draw_noise
+from deepmad_jax.design.search.ascent import INFEASIBLE, Ascent
+from deepmad_jax.design.search.effort import COOL, Effort
+
+
+class Starts(NamedTuple):
+    """Where the first round begins.
+
+    Attributes:
+        points: lattice coordinates, best first, (points, 1 + 4 S); may be none.
+        ceiling: the greatest relaxed objective at fixed depths, kernels and ties; inf if unknown.
+    """
+
+    points: np.ndarray
+    ceiling: float
+
+
+def annealed(
+    search: Ascent,
+    solution: Solution,
+    starts: Starts,
+    effort: Effort,
+) -> list[np.ndarray]:
+    """Promising points for the local search: ends and best points of annealed chains.
+
+    Half are the best feasible points seen, half the ends of greatest merit, which may overspend by
+    parts in a thousand. Few of each share their depths, so that no one vector of depths crowds out
+    the others.
+
+    Args:
+        search: of the problem; counts what is tried.
+        solution: the relaxed optimum.
+        starts: see there.
+        effort: how much to try.
+    """
+    problem, lattice, chains = search.problem, search.lattice, effort.chains
+    stages = problem.num_stages
+    kernels, depths = slice(1 + 2 * stages, 1 + 3 * stages), slice(1 + 3 * stages, 1 + 4 * stages)
+    at = nearest(lattice, solution.point)
+    rng = np.random.default_rng(problem.seed)
+
+    u = np.repeat(at[None], chains, axis=0)
+    spread = np.exp(rng.normal(scale=0.2, size=(chains, stages)))
+    jitter = rng.uniform(-1.2, 1.2, size=(chains, stages))
+    u[1:, depths] = np.rint(solution.point.depth * spread + jitter)[1:]
+    # A quarter starts from other widths: on a coarse lattice the best ones may lie far off.
+    widths = slice(0, 1 + 2 * stages)
+    far = np.exp(rng.normal(scale=0.35, size=(chains // 4, 1 + 2 * stages)))
+    u[-len(far) :, widths] = np.rint(u[-len(far) :, widths] * far)
+    u = np.asarray(repair(lattice, u))
+    if len(starts.points):
+        u[::2] = np.resize(starts.points, u[::2].shape)  # over and over
+
+    worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
+    prices = np.array([solution.prices[name] for name in (*BUDGETS, *problem.extras)])
+    prices = np.where(np.isfinite(prices), np.maximum(prices, 0.05 * worth), worth)
+    scale = np.concatenate(
+        [1.0 + 0.05 * at[: 1 + 2 * stages], np.full(stages, 0.7), np.zeros(stages)]
+    )
+    feasible_pool, merit_pool = _Pool(depths), _Pool(depths)
+    rounds = effort.rounds
+    if len(starts.points):
+        scores = search.score(starts.points)
+        feasible_pool.add(starts.points, np.where(scores > INFEASIBLE, scores, -np.inf))
+        if scores.max() >= starts.ceiling * (1.0 - effort.near):
+            rounds = (COOL,)
+    for i, plan in enumerate(rounds):
+        if i:
+            kept = feasible_pool.best(plan.kept // 2, 1)
+            kept += merit_pool.best(plan.kept - len(kept), 1)
+            u = np.resize(np.array(kept), u.shape)
+            u = np.asarray(repair(lattice, _crossed(u, stages, rng)))
+            if plan.restarted and len(starts.points):
+                # Annealed widths remember the depths they came from; these do not.
+                u[::3] = np.resize(starts.points[: plan.restarted], u[::3].shape)
+        scale[kernels] = 0.7 if plan.moves_depth else 0.0
+        scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
+        temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
+        noise = draw_noise(problem.seed + i, effort.steps, *u.shape)
+        result = anneal(search.form, search.data, lattice, u, prices, scale, temperatures, noise)
+        search.candidates += chains * effort.steps
+        feasible_pool.add(result.best, result.objective)
+        merit_pool.add(result.last, result.merit)
+    found = feasible_pool.best(effort.pairs // 2, 2) + merit_pool.best(effort.pairs // 2, 2)
+    if len(feasible_pool.points):
+        return found
+    cheapest = feasible.smallest_network(lattice, problem)
+    return [*found, cheapest, feasible.widest_network(lattice, problem)]
+
+
+def _crossed(u: np.ndarray, stages: int, rng: np.random.Generator) -> np.ndarray:
+    """Half of the points with their last stages, from some stage on, taken from another point.
+
+    What one stage may be depends on its neighbours and on what the budgets leave: good beginnings
+    and good ends of networks combine.
+
+    Args:
+        u: coordinates, (points, 1 + 4 S).
+        stages: S.
+    """
+    if stages == 1:
+        return u
+    others = u[rng.permutation(len(u))]
+    cut = rng.integers(1, stages, size=(len(u), 1))
+    stage = np.concatenate([[0], np.tile(np.arange(stages), 4)])  # the stem goes with the first
+    return np.where((stage >= cut) & (rng.random((len(u), 1)) < 0.5), others, u)
+
+
+class _Pool:
+    """Distinct points with their values."""
+
+    def __init__(self, depths: slice):
+        self.points: dict[bytes, tuple[float, np.ndarray]] = {}
+        self._depths = depths
+
+    def add(self, points: np.ndarray, values: np.ndarray) -> None:
+        for u, value in zip(points, values, strict=True):
+            if np.isfinite(value):
+                self.points[u.tobytes()] = (float(value), u)
+
+    def best(self, count: int, of_equal_depths: int) -> list[np.ndarray]:
+        """The points of greatest value, at most ``of_equal_depths`` for each vector of depths."""
+        chosen: list[np.ndarray] = []
+        taken: Counter[bytes] = Counter()
+        for _, u in sorted(self.points.values(), key=lambda item: -item[0]):
+            depths = u[self._depths].tobytes()
+            if taken[depths] < of_equal_depths and len(chosen) < count:
+                taken[depths] += 1
+                chosen.append(u)
+        return chosen

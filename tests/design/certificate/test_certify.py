@@ -1,0 +1,199 @@
+"""The certificate: never below brute force on small lattices, tighter with work, valid for any
+multipliers."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from deepmad_jax.arch.spec import BLOCKS
+from deepmad_jax.design.certificate import bounds, certify
+from deepmad_jax.design.certificate.bounds import Multipliers
+from deepmad_jax.design.program.evaluate import Point, data_of, evaluate, form_of
+from deepmad_jax.design.program.lattice import lattice_of, structural_violation, to_point
+from deepmad_jax.design.program.posynomials import posynomials_of
+from deepmad_jax.errors import UserError
+from tests.design.problems import R18, TINY_SPACE, Problem
+from tests.design.search.test_projection import BEST_R18, brute_force
+
+# Objectives carry rounding of about 1e-13 of their terms; the bound adds 1e-9 of its own.
+ROUNDING = 1e-12
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    """Small lattices need few boxes at a time; one size, so that each shape compiles once."""
+    monkeypatch.setattr(certify, "BATCH", 8)
+
+
+def random_problem(rng, block):
+    """A small lattice with budgets that a random point of it just meets, or nearly."""
+    space = dict(TINY_SPACE, block=block, monotone=bool(rng.integers(2)))
+    if block.startswith("mbconv"):  # inner widths on both sides of where the squeeze steps
+        ratio = [(1.5, 6.0), (6.0,), (2.0, 4.0)][rng.integers(3)]
+        space |= {"inner_ratio": ratio, "multiple_of": 8, "max_width": (24,), "min_width": (8,)}
+        space |= {"stem_width": (8, 16), "max_depth": (2,)}
+    elif rng.integers(3) == 0:
+        space |= {"inner_ratio": (0.5,)}
+    if rng.integers(2):
+        space |= {"kernels": (int(rng.choice([3, 5])),)}
+    if rng.integers(3) == 0:
+        space |= {"final_width": 16}
+    if rng.integers(4) == 0:
+        space |= {"min_depth": (2, 1)}
+    weights = (1.0, float(rng.choice([1.0, 8.0])))
+    problem = Problem(**space, beta=float(rng.choice([0.0, 1.0, 10.0])), alpha=weights)
+    lattice = lattice_of(problem)
+    u = np.floor(rng.uniform(lattice.low, lattice.high + 1))
+    at = evaluate(form_of(problem), data_of(problem), to_point(lattice, u))
+    loose = rng.choice([np.inf, 1.0, 1.3], size=3)
+    return dataclasses.replace(
+        problem,
+        macs=float(at.macs * loose[0]),
+        params=float(at.params * loose[1]),
+        rho=float(at.rho * loose[2]),
+    )
+
+
+def check_bound(problem, rng, nodes=(10, 40)):
+    """The bound from two incumbents, after few and more boxes, against brute force."""
+    best = brute_force(problem)
+    known = best if np.isfinite(best) else 0.0
+    below = known - abs(known) * float(rng.choice([1e-3, 0.1, 0.9])) - 1e-6
+    for incumbent in (known, below):
+        last = np.inf
+        for count in nodes:
+            result = certify.certify(problem, incumbent, seconds=np.inf, nodes=count)
+            assert np.isfinite(result.upper_bound) or not result.exhausted
+            assert result.upper_bound >= best - ROUNDING * abs(best), (problem, incumbent)
+            assert result.upper_bound <= last * (1 + ROUNDING), (problem, incumbent)
+            last = result.upper_bound
+            if result.exhausted:
+                assert result.upper_bound == incumbent
+                assert best <= incumbent + ROUNDING * abs(best)
+                break
+    return result
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_bound_is_never_below_the_brute_force_optimum(block):
+    rng = np.random.default_rng(BLOCKS.index(block))
+    for _ in range(12):
+        check_bound(random_problem(rng, block), rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", BLOCKS)
+def test_bound_is_never_below_the_optimum_of_hundreds_of_problems(block):
+    rng = np.random.default_rng(100 + BLOCKS.index(block))
+    for _ in range(100):
+        check_bound(random_problem(rng, block), rng, nodes=(10, 50, 200, 1000))
+
+
+def test_bound_holds_for_one_stage_without_a_second_level():
+    rng = np.random.default_rng(1)
+    for block in BLOCKS:
+        space = dict(TINY_SPACE, block=block, strides=(1,), alpha=(8.0,), max_width=(32,))
+        for monotone in (True, False):
+            problem = Problem(**space, monotone=monotone, params=float(rng.uniform(500, 2e4)))
+            check_bound(problem, rng)
+
+
+def feasible_points(problem):
+    """Points of the lattice, as x of the certificate, with their objectives."""
+    lattice = lattice_of(problem)
+    rng = np.random.default_rng(0)
+    u = np.floor(rng.uniform(lattice.low, lattice.high + 1, size=(4000, len(lattice.low))))
+    point = to_point(lattice, u)
+    numbers = evaluate(form_of(problem), data_of(problem), point)
+    fits = (
+        (structural_violation(lattice, problem.monotone, point) == 0)
+        & (numbers.macs <= problem.macs)
+        & (numbers.params <= problem.params)
+        & (numbers.rho <= problem.rho)
+    )
+    x = np.concatenate(
+        [
+            np.log(point.stem)[:, None],
+            np.log(point.width),
+            np.log(point.inner / point.width),
+            np.log(point.kernel),
+            point.depth - 1,
+        ],
+        axis=1,
+    )
+    return x[fits], numbers.objective[fits]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_any_multipliers_and_any_point_give_a_valid_bound(block):
+    rng = np.random.default_rng(7)
+
+    @jax.jit
+    def bound_of(program, low, high, by, share):
+        nothing = np.zeros(len(program.alpha))
+        box = bounds.relaxation(program, low, high, nothing, nothing + 1e9)
+        x = box.low + share * (box.high - box.low)
+
+        def g(x):
+            return bounds.lagrangian(program, box, program.alpha, program.beta, by, x)
+
+        value, gradient = jax.value_and_grad(g)(x)
+        return bounds.tangent_bound(value, gradient, x, box.low, box.high)
+
+    for _ in range(6):
+        problem = random_problem(rng, block)
+        x, objective = feasible_points(problem)
+        program = posynomials_of(problem)
+        size, stages, levels = x.shape[1], problem.num_stages, len(problem.level_ends)
+        for _ in range(20 if len(x) else 0):
+            inside = x[rng.choice(len(x), size=2)]
+            low, high = inside.min(0), inside.max(0)
+            shapes = [(2,), (), (stages,), (stages,), (), (3, 3, stages), (3, levels)]
+            by = Multipliers(*(10.0 ** rng.uniform(-3, 4, size=shape) for shape in shapes))
+            with jax.enable_x64(True):
+                share = rng.uniform(size=size + 3 * stages)
+                bound = float(bound_of(program, low, high, by, share))
+            held = ((x >= low - 1e-9) & (x <= high + 1e-9)).all(1)
+            assert bound >= objective[held].max()
+
+
+@jax.jit
+def costs_of(program, one, x):
+    nothing = np.zeros(2)
+    return bounds.costs(program, bounds.relaxation(program, one, one, nothing, nothing + 1e9), x)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_costs_at_a_single_network_are_its_costs(block):
+    problem = Problem(**dict(TINY_SPACE, block=block, params=1e6, macs=1e9))
+    program = posynomials_of(problem)
+    x, _ = feasible_points(problem)
+    for one in x[:20]:
+        widths, ratios, kernels = np.exp(one[1:7]).reshape(3, 2)
+        point = Point(np.exp(one[0]), widths, np.rint(widths * ratios), kernels, one[7:] + 1)
+        numbers = evaluate(form_of(problem), data_of(problem), Point(*map(np.rint, point)))
+        with jax.enable_x64(True):
+            macs, params = map(float, costs_of(program, one, np.append(one, np.zeros(6))))
+        assert macs * 1e9 == pytest.approx(numbers.macs, rel=1e-9)
+        assert params * 1e6 == pytest.approx(numbers.params, rel=1e-9)
+
+
+def test_tinynas_convention_is_refused_by_name():
+    with pytest.raises(UserError, match="tinynas"):
+        certify.certify(dataclasses.replace(R18, convention="tinynas"), 1.0)
+
+
+def test_an_incumbent_that_is_not_finite_is_refused():
+    with pytest.raises(UserError, match="finite"):
+        certify.certify(R18, -np.inf)
+
+
+@pytest.mark.slow
+def test_r18_is_within_a_tenth_of_a_percent_after_five_thousand_boxes(monkeypatch):
+    monkeypatch.setattr(certify, "BATCH", 64)
+    earlier = certify.certify(R18, BEST_R18, seconds=np.inf, nodes=500)
+    result = certify.certify(R18, BEST_R18, seconds=np.inf, nodes=5000)
+    assert 0 <= result.gap < 0.001
+    assert result.upper_bound <= earlier.upper_bound
