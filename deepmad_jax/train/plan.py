@@ -1,6 +1,6 @@
 """When things happen, in steps: the one place where epochs become steps.
 
-Batches run across the ends of epochs (`deepmad_jax.data.pipeline`), so an epoch is a real number of
+Batches run across the ends of epochs (`deepmad_jax.data.stream`), so an epoch is a real number of
 steps, images / batch size, and every moment is rounded to the nearest step: "every 2 epochs" is the
 steps nearest to 2, 4, 6 epochs, not a period of rounded length that drifts away from them.
 """

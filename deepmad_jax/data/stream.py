@@ -1,4 +1,4 @@
-"""The road from a source to batches: order, shares of processes, framing, augmentation, batching.
+"""Batches of any kind of sample: order, shares of processes, corrupt images, chunks, exact place.
 
 Training is one endless stream: every epoch is a new permutation of all images, and batches run
 across the end of an epoch, so none is dropped. Process p of k takes every k-th image of that one
@@ -7,6 +7,8 @@ generator seeded by (seed, place in the stream). So batch t is a function of (se
 number of worker processes changes nothing, and the iterator's state is t.
 
 Evaluation sees every image once, in order; the last batch is filled up with images of mask 0.
+
+What a sample is, a `Samples` says (`labelled` for classification); here nothing knows of labels.
 
 Grain moves the data: workers make chunks of a batch, not single images, because its cost an element
 (about 110 us) is a tenth of decoding one; the main process only joins chunks.
@@ -17,24 +19,18 @@ import functools
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import grain
 import jax
 import numpy as np
 from absl import flags
 
-from deepmad_jax.config import DataConfig
-from deepmad_jax.data import images
-from deepmad_jax.data.augment import augmentation
 from deepmad_jax.data.corrupt import NOT_CORRUPT, CorruptData, Tally
-from deepmad_jax.data.dataset import Dataset, Source
-from deepmad_jax.data.decode import CorruptImage, decode
+from deepmad_jax.data.dataset import Source
+from deepmad_jax.data.decode import CorruptImage
 from deepmad_jax.data.iterator import Batches
-from deepmad_jax.errors import InvalidConfig, did_you_mean
-
-FRAMINGS = ("crop", "shift", "none")
-"""What ``config.data.train_augment`` may be."""
+from deepmad_jax.errors import InvalidConfig
 
 READ_THREADS = 4
 """Chunks made ahead without workers, and as many of them at the same time as there are cores.
@@ -47,83 +43,100 @@ workers share in the first batch."""
 MOST_ATTEMPTS = 100
 """Corrupt images in a row after which the data set is taken for broken."""
 
-SCRATCH_BYTES = 2**22
-"""Decoded images up to this size, 1.4 megapixels in colour, share the memory of a chunk's maker."""
-
 Chunk = dict[str, np.ndarray]
+"""Arrays by name, whose first axis runs over the samples."""
 
 
-def train_batches(
-    dataset: Dataset,
-    config: DataConfig,
-    *,
-    batch_size: int,
-    seed: int,
-    process_index: int | None = None,
-    process_count: int | None = None,
+class Samples(Protocol):
+    """What a batch holds. Worker processes get a copy, so it can be pickled."""
+
+    def empty(self, length: int) -> Chunk:
+        """Room for so many samples, zeros."""
+        ...
+
+    def maker(self) -> "Maker":
+        """What makes the samples of one chunk; it may keep memory for them."""
+        ...
+
+
+class Maker(Protocol):
+    """Makes one sample of ``element`` in place, at ``slot`` of ``chunk``.
+
+    With a generator for training, with None for the evaluation. Raises `CorruptImage` where the
+    element cannot be read.
+    """
+
+    def __call__(
+        self, chunk: Chunk, slot: int, element: Any, rng: np.random.Generator | None
+    ) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a stream is read.
+
+    Attributes:
+        name: of the data set, for messages.
+        corrupt_share: of the images that may be unreadable.
+        workers: processes; 0 reads in this one.
+        process_index, process_count: this process among those that share the data; None asks JAX.
+    """
+
+    name: str
+    corrupt_share: float
+    workers: int = 0
+    process_index: int | None = None
+    process_count: int | None = None
+
+    def place(self) -> tuple[int, int]:
+        """This process's index, and how many there are."""
+        if self.process_index is None or self.process_count is None:
+            return jax.process_index(), jax.process_count()
+        return self.process_index, self.process_count
+
+
+def endless(
+    source: Source, samples: Samples, reading: Reading, *, batch_size: int, seed: int
 ) -> Batches:
-    """Endless batches of this process: ``image`` (b, r, r, c) uint8, ``label`` (b,) int32, and
-    ``key`` (b, 2) uint32, random bits for what is drawn on the device.
+    """Endless shuffled batches of this process, for training.
 
-    The iterator's ``get_state`` and ``set_state`` say and set the place in the stream.
+    Besides what ``samples`` make, each has ``key``, uint32 (b, 2): random bits for what is drawn on
+    the device. The iterator's ``get_state`` and ``set_state`` say and set the place in the stream.
 
     Args:
-        dataset: what to read.
-        config: framing, augmentation, ``workers`` and ``corrupt_share``.
+        source, samples, reading: what is read, what is made of it, and how.
         batch_size: over all processes; b is this process's share.
         seed: of order and augmentation.
-        process_index, process_count: this process among those that train; None asks JAX.
+    Raises:
+        InvalidConfig: the processes cannot share a batch evenly.
     """
-    if config.train_augment not in FRAMINGS:
-        raise InvalidConfig(
-            f"config.data.train_augment is {config.train_augment!r}; "
-            f"{did_you_mean(config.train_augment, FRAMINGS)}"
-        )
-    index, count = _place(process_index, process_count)
+    index, count = reading.place()
     share = _share(batch_size, count)
-    fill = tuple(round(255 * value) for value in dataset.mean)
-    # Parsed here once, so that a bad policy fails before anything is read.
-    augmentation(config.auto_augment, config.color_jitter, fill)
     chunks = _TrainChunks(
-        dataset, config, fill, seed % 2**32, chunk=_chunk_size(share), index=index, count=count
+        source, samples, reading.name, seed % 2**32, _chunk_size(share), index=index, count=count
     )
-    tally = Tally(dataset.name, dataset.train, config.corrupt_share)
-    return Batches(functools.partial(_read, chunks, share, config.workers), tally)
+    tally = Tally(reading.name, source, reading.corrupt_share)
+    return Batches(functools.partial(_read, chunks, share, reading.workers), tally)
 
 
-def eval_batches(
-    dataset: Dataset,
-    config: DataConfig,
-    *,
-    batch_size: int,
-    process_index: int | None = None,
-    process_count: int | None = None,
-) -> Batches:
-    """Batches ``{"image", "label", "mask": (b,) float32}``; every image has mask 1 exactly once.
+def once(source: Source, samples: Samples, reading: Reading, *, batch_size: int) -> Batches:
+    """Batches that hold every sample with ``mask``, float32 (b,), of 1 exactly once.
 
-    All batches have the same shape, and every process gets the same number of them. An image that
-    cannot be read has mask 0.
+    All have the same shape, and every process gets the same number of them. An image that cannot be
+    read has mask 0.
 
     Args:
-        dataset: what to read.
-        config: ``eval_crop``, ``workers`` and ``corrupt_share``.
+        source, samples, reading: as in `endless`.
         batch_size: over all processes.
-        process_index, process_count: as in `train_batches`.
+    Raises:
+        InvalidConfig: the processes cannot share a batch evenly.
     """
-    index, count = _place(process_index, process_count)
+    index, count = reading.place()
     share = _share(batch_size, count)
-    num_batches = -(-len(dataset.evaluation) // batch_size)
-    chunks = _EvalChunks(
-        dataset, config.eval_crop, num_batches * share, _chunk_size(share), index, count
-    )
-    tally = Tally(dataset.name, dataset.evaluation, config.corrupt_share)
-    return Batches(functools.partial(_read, chunks, share, config.workers), tally)
-
-
-def _place(process_index: int | None, process_count: int | None) -> tuple[int, int]:
-    if process_index is None or process_count is None:
-        return jax.process_index(), jax.process_count()
-    return process_index, process_count
+    num_batches = -(-len(source) // batch_size)
+    chunks = _EvalChunks(source, samples, num_batches * share, _chunk_size(share), index, count)
+    tally = Tally(reading.name, source, reading.corrupt_share)
+    return Batches(functools.partial(_read, chunks, share, reading.workers), tally)
 
 
 def _share(batch_size: int, process_count: int) -> int:
@@ -181,9 +194,9 @@ def _join(chunks: Sequence[Chunk]) -> Chunk:
 class _TrainChunks:
     """Chunk i of one process's part of the stream: images i * chunk to (i + 1) * chunk - 1."""
 
-    dataset: Dataset
-    config: DataConfig
-    fill: tuple[int, ...]
+    source: Source
+    samples: Samples
+    name: str
     seed: int
     chunk: int
     index: int
@@ -193,68 +206,39 @@ class _TrainChunks:
         return sys.maxsize  # endless, as Grain writes it
 
     def __getitem__(self, place: int) -> Chunk:
-        source, size = self.dataset.train, len(self.dataset.train)
-        batch = _empty(self.dataset, self.chunk)
+        source, size = self.source, len(self.source)
+        batch = _empty(self.samples, self.chunk)
         keys = np.zeros(self.chunk, np.uint64)
-        draws, scratch = Draws(self.seed), np.empty(SCRATCH_BYTES, np.uint8)
-        augment = augmentation(self.config.auto_augment, self.config.color_jitter, self.fill)
+        draws, make = Draws(self.seed), self.samples.maker()
         for slot in range(self.chunk):
             in_stream = (place * self.chunk + slot) * self.count + self.index
             epoch, in_epoch = divmod(in_stream, size)
             number = int(_permutation(self.seed, epoch, size)[in_epoch])
             rng = draws.at(in_stream)
             keys[slot] = rng.bit_generator.random_raw()
-            out = batch["image"][slot]
             # The next image takes the place of a corrupt one.
             for attempt in range(MOST_ATTEMPTS + 1):
                 if attempt == MOST_ATTEMPTS:
                     raise CorruptData(
-                        f"{attempt} images in a row of {self.dataset.name} cannot be read, from "
+                        f"{attempt} images in a row of {self.name} cannot be read, from "
                         f"{source.name_of(number)} on: prepare the data again."
                     )
                 try:
-                    element = source[(number + attempt) % size]
-                    image = self._framed(rng, element["image"], scratch, out)
+                    make(batch, slot, source[(number + attempt) % size], rng)
                 except CorruptImage:
                     if batch["corrupt"][slot] == NOT_CORRUPT:
                         batch["corrupt"][slot] = number
                     continue
-                if self.config.train_augment != "none":
-                    image = augment(rng, images.random_flip(rng, image, self.config.flip))
-                if image is not out:
-                    out[...] = image
-                batch["label"][slot] = element["label"]
                 break
         return batch | {"key": keys.view(np.uint32).reshape(-1, 2)}
-
-    def _framed(
-        self,
-        rng: np.random.Generator,
-        image: bytes | np.ndarray,
-        scratch: np.ndarray,
-        out: np.ndarray,
-    ) -> np.ndarray:
-        if self.config.train_augment == "crop":
-            return images.random_cut(
-                rng,
-                image,
-                channels=self.dataset.channels,
-                resolution_px=self.dataset.resolution_px,
-                scale_min=self.config.crop_scale_min,
-                interpolation=self.config.crop_interpolation,
-                scratch=scratch,
-                out=out,
-            )
-        framed = _centre(self.dataset, self.config.eval_crop, image)
-        return images.random_shift(rng, framed) if self.config.train_augment == "shift" else framed
 
 
 @dataclasses.dataclass(frozen=True)
 class _EvalChunks:
     """Chunk i of one process's part of the evaluation, filled up to ``length`` images."""
 
-    dataset: Dataset
-    crop: float
+    source: Source
+    samples: Samples
     length: int
     chunk: int
     index: int
@@ -264,40 +248,24 @@ class _EvalChunks:
         return self.length // self.chunk
 
     def __getitem__(self, place: int) -> Chunk:
-        source: Source = self.dataset.evaluation
-        batch = _empty(self.dataset, self.chunk)
+        batch = _empty(self.samples, self.chunk)
         batch["mask"] = np.zeros(self.chunk, np.float32)
+        make = self.samples.maker()
         for slot in range(self.chunk):
             number = (place * self.chunk + slot) * self.count + self.index
-            if number >= len(source):
+            if number >= len(self.source):
                 continue
             try:
-                element = source[number]
-                batch["image"][slot] = _centre(self.dataset, self.crop, element["image"])
+                make(batch, slot, self.source[number], None)
             except CorruptImage:
                 batch["corrupt"][slot] = number
                 continue
-            batch["label"][slot], batch["mask"][slot] = element["label"], 1.0
+            batch["mask"][slot] = 1.0
         return batch
 
 
-def _empty(dataset: Dataset, length: int) -> Chunk:
-    side = dataset.resolution_px
-    return {
-        "image": np.zeros((length, side, side, dataset.channels), np.uint8),
-        "label": np.zeros(length, np.int32),
-        "corrupt": np.full(length, NOT_CORRUPT, np.int64),
-    }
-
-
-def _centre(dataset: Dataset, share: float, image: bytes | np.ndarray) -> np.ndarray:
-    """The central square, resized; images that have the network's size already are not cut."""
-    if not dataset.framed:
-        whole = decode(image, dataset.channels) if isinstance(image, bytes) else image
-        height, width = whole.shape[:2]
-        box = images.centre_box(width, height, share)
-        return images.cut(whole, box, dataset.resolution_px)
-    return np.asarray(image)
+def _empty(samples: Samples, length: int) -> Chunk:
+    return samples.empty(length) | {"corrupt": np.full(length, NOT_CORRUPT, np.int64)}
 
 
 class Draws:
