@@ -21,9 +21,9 @@ from deepmad_jax.arch.cost import macs, params
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.config import Config, to_dict
+from deepmad_jax.config.load import parse
 from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.design.studies.workers import available_cores, one_core_each
-from deepmad_jax.main import parse
 
 CONFIG_FILE = Path(__file__).parent.parent / "configs" / "digits.py"
 CONFIG: Config = parse(["digits_runs", "--config", str(CONFIG_FILE)])[0]
@@ -104,7 +104,8 @@ def _share_compiled(directory: Path) -> None:
 
 
 def _train(config: Config, arch: Architecture, workdir: Path) -> dict[str, float]:
-    from deepmad_jax.tasks import classify
+    from deepmad_jax.tasks import TASKS
+    from deepmad_jax.tasks.run import train
     from deepmad_jax.train.logbook import last_line_of_the_run
 
     done = workdir / "done.json"
@@ -113,7 +114,7 @@ def _train(config: Config, arch: Architecture, workdir: Path) -> dict[str, float
         return line
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
-        classify.train(config, arch, workdir)
+        train(TASKS["classify"], config, arch, workdir)
     found = last_line_of_the_run(workdir)
     assert found is not None
     line = {"top1": found["top1"], "loss": found["loss"]}

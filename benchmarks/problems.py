@@ -10,8 +10,8 @@ import dataclasses
 import math
 from pathlib import Path
 
+from deepmad_jax.config.load import parse
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.main import parse
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = (

@@ -22,8 +22,9 @@ from benchmarks.step import (
 from deepmad_jax.config import DataConfig, TrainConfig
 from deepmad_jax.data import open_dataset
 from deepmad_jax.nets.stage import SCAN_BY_BACKEND
-from deepmad_jax.tasks.classify.functions import make_loss_fn, make_sums_fn, split_network
-from deepmad_jax.tasks.classify.job import make_network
+from deepmad_jax.tasks.classify.functions import make_loss_fn, make_sums_fn
+from deepmad_jax.tasks.classify.task import make_network
+from deepmad_jax.tasks.task import split_network
 from deepmad_jax.train import (
     Plan,
     TrainState,

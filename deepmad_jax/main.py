@@ -7,20 +7,14 @@ Each job reads what the ones before left in the workdir, so any of them can be r
 of the user's ends with one message on stderr and exit status 2; what was already computed stays.
 """
 
-import argparse
-import inspect
 import os
-import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
 
-import ml_collections
-
-from deepmad_jax import config as config_module
 from deepmad_jax.config import JOBS, Config
-from deepmad_jax.errors import InvalidConfig, UserError
+from deepmad_jax.config.load import field_list, parse
+from deepmad_jax.errors import UserError
 from deepmad_jax.jobs import DISPATCH, TOGETHER
 
 _HELP = f"""\
@@ -52,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the jobs of a command line (default ``sys.argv``); returns the exit status."""
     argv = list(sys.argv if argv is None else argv)
     if any(arg in ("--help", "-h", "-help", "--helpfull") for arg in argv[1:]):
-        print(_HELP + _field_list())
+        print(_HELP + field_list())
         return 0
     argv, processes = _take_flag(argv, "distributed")
     try:
@@ -77,29 +71,6 @@ def main(argv: list[str] | None = None) -> int:
         print("\ninterrupted; what was already saved in the workdir stays.", file=sys.stderr)
         return 130
     return 0
-
-
-def parse(argv: list[str]) -> tuple[Config, Path]:
-    """The config and workdir a command line asks for.
-
-    Raises:
-        InvalidConfig: a flag, file, field or value that does not exist or has a wrong type.
-    """
-    overrides, rest = _split_overrides(argv)
-    parser = _Parser(prog="deepmad_jax", add_help=False, allow_abbrev=False)
-    parser.add_argument("--config")
-    parser.add_argument("--workdir")
-    given = parser.parse_args(rest[1:])
-    if given.config is None:
-        raise InvalidConfig(
-            "No config was given: add --config FILE, such as --config configs/digits.py. See "
-            "--help."
-        )
-    values = _load(given.config)
-    for path, text in overrides:
-        config_module.override(values, path, text)
-    config = config_module.to_config(values)
-    return config, Path(given.workdir or f"runs/{config.name}")
 
 
 def run(config: Config, workdir: Path, shared: Callable[..., None] | None = None) -> None:
@@ -132,35 +103,6 @@ def _run_together(config: Config, workdir: Path, processes: str) -> None:
         raise
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing and leaving."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InvalidConfig(f"On the command line: {message}. See --help.")
-
-
-def _load(config: str) -> ml_collections.ConfigDict:
-    """What ``get_config`` of a config file returns; ``FILE:VARIANT`` hands it the variant."""
-    # ml_collections' own loader relies on a call that newer Pythons drop.
-    file, _, variant = config.partition(":")
-    if not Path(file).is_file():
-        raise InvalidConfig(f"There is no config file {file}; the project's own are in configs/.")
-    try:
-        get_config = runpy.run_path(file).get("get_config")
-        if get_config is None:
-            raise InvalidConfig(f"{file} defines no function get_config().")
-        if variant and not inspect.signature(get_config).parameters:
-            raise InvalidConfig(f"{file} has no variants; leave out {':' + variant!r}.")
-        return get_config(variant) if variant else get_config()
-    except UserError:
-        raise
-    except AttributeError as error:
-        # ConfigDict is locked; the last line of its message names the nearest field.
-        raise InvalidConfig(f"In {file}: {str(error).splitlines()[-1]}") from error
-    except (SyntaxError, TypeError, ValueError, LookupError) as error:
-        raise InvalidConfig(f"In {file}: {type(error).__name__}: {error}") from error
-
-
 def _take_flag(argv: list[str], name: str) -> tuple[list[str], str | None]:
     """``argv`` without ``--NAME=VALUE`` or ``--NAME VALUE``, and the value."""
     for i, item in enumerate(argv):
@@ -169,25 +111,6 @@ def _take_flag(argv: list[str], name: str) -> tuple[list[str], str | None]:
         if item == f"--{name}" and i + 1 < len(argv):
             return argv[:i] + argv[i + 2 :], argv[i + 1]
     return argv, None
-
-
-def _split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """``--config.a.b=v`` and ``--config.a.b v`` taken out of a command line, and the rest of it."""
-    overrides, rest = [], argv[:1]
-    items = iter(argv[1:])
-    for item in items:
-        flag = item.lstrip("-")
-        if not (item.startswith("-") and flag.startswith("config.")):
-            rest.append(item)
-            continue
-        path, equals, text = flag.removeprefix("config.").partition("=")
-        if not equals:
-            following = next(items, None)
-            if following is None:
-                raise InvalidConfig(f"--config.{path} needs a value: --config.{path}=VALUE.")
-            text = following
-        overrides.append((path, text))
-    return overrides, rest
 
 
 def _enable_compilation_cache() -> None:
@@ -199,21 +122,6 @@ def _enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)  # for the processes of a sweep
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def _field_list() -> str:
-    lines = []
-
-    def walk(prefix: str, group: dict[str, Any]) -> None:
-        for name, value in group.items():
-            if isinstance(value, dict):
-                walk(f"{prefix}{name}.", value)
-            else:
-                text = ",".join(map(str, value)) if isinstance(value, tuple) else value
-                lines.append(f"  --config.{prefix}{name}={text}")
-
-    walk("", config_module.to_dict(Config()))
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

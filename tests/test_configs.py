@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from deepmad_jax.config.load import parse
 from deepmad_jax.design.program import feasible
 from deepmad_jax.errors import InvalidConfig
-from deepmad_jax.main import parse
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 VARIANTS = [

@@ -11,10 +11,11 @@ import pytest
 
 import deepmad_jax as dm
 from deepmad_jax.arch import Architecture, Stage, Stem
+from deepmad_jax.config.load import parse
 from deepmad_jax.design import sample_architectures
 from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.interop import from_network
-from deepmad_jax.main import main, parse
+from deepmad_jax.main import main
 from deepmad_jax.train import Checkpoints
 
 ROOT = Path(__file__).parent.parent

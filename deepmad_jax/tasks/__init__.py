@@ -1,1 +1,8 @@
-"""One folder a task; each joins data, a network and the training engine."""
+"""One folder a task; each joins data, a network and what is learned. `run` trains any of them."""
+
+from deepmad_jax.tasks.classify.task import CLASSIFY
+from deepmad_jax.tasks.perceptron.task import PERCEPTRON
+from deepmad_jax.tasks.task import Task
+
+TASKS: dict[str, Task] = {"classify": CLASSIFY, "perceptron": PERCEPTRON}
+"""What ``config.task`` may be."""

@@ -14,7 +14,9 @@ from deepmad_jax.data import open_dataset
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError
 from deepmad_jax.nets import Network
 from deepmad_jax.nets.cpu_conv import conv_for_cpu
-from deepmad_jax.tasks.classify import evaluate, job, train
+from deepmad_jax.tasks import run
+from deepmad_jax.tasks.classify import task
+from deepmad_jax.tasks.classify.task import CLASSIFY
 
 ARCH = Architecture("tiny", 8, 1, 6, Stem(8, 3, 1), (Stage("basic", 8, 8, 3, 1, 2),))
 CONFIG = Config(
@@ -34,6 +36,14 @@ CONFIG = Config(
         checkpoint_every_epochs=2,
     ),
 )
+
+
+def train(config, arch, workdir):
+    return run.train(CLASSIFY, config, arch, workdir)
+
+
+def evaluate(config, arch, workdir):
+    return run.evaluate(CLASSIFY, config, arch, workdir)
 
 
 def with_train(**fields):
@@ -61,7 +71,7 @@ def no_network(monkeypatch):
     def build(*args, **kwargs):
         raise AssertionError("a network was built before the error")
 
-    monkeypatch.setattr(job, "Network", build)
+    monkeypatch.setattr(task, "Network", build)
 
 
 def test_training_learns_and_leaves_the_files_of_a_run(trained):
@@ -77,7 +87,7 @@ def test_training_learns_and_leaves_the_files_of_a_run(trained):
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_convs_are_computed_as_suits_the_device(monkeypatch, backend):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    net = nnx.eval_shape(lambda: job.make_network(ARCH, CONFIG.train))
+    net = nnx.eval_shape(lambda: task.make_network(ARCH, CONFIG.train))
     convs = [layer for block in net.blocks for layer in block.layers.values()]
     found = {layer.conv_general_dilated for layer in convs if isinstance(layer, nnx.Conv)}
     assert found == {conv_for_cpu if backend == "cpu" else jax.lax.conv_general_dilated}
@@ -114,7 +124,9 @@ def test_last_evaluation_line_of_a_step_is_the_latest_result(trained):
     lines = lines_of(trained.workdir)
     evaluations = [line for line in lines if line["split"] == "eval"]
     assert {line["step"] for line in evaluations} == {25, 50}
-    assert evaluations[-1] == result
+    # Whether two evaluations agree to the bit is the machine's: where they do, training's own line,
+    # which says a little more, stands for both.
+    assert evaluations[-1].items() >= result.items()
 
 
 def test_stopped_training_goes_on_to_the_same_bits(trained, tmp_path, monkeypatch):
@@ -125,7 +137,7 @@ def test_stopped_training_goes_on_to_the_same_bits(trained, tmp_path, monkeypatc
         raise Stopped
 
     with monkeypatch.context() as patched:
-        patched.setattr(job, "_accuracies", stop)
+        patched.setattr(task, "sum_over_batches", stop)
         with pytest.raises(Stopped):
             train(CONFIG, ARCH, tmp_path)
     resumed = train(CONFIG, ARCH, tmp_path)
@@ -186,7 +198,7 @@ def test_every_option_of_the_recipe_trains_and_resumes(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(job, "_accuracies", stop)
+        patched.setattr(task, "sum_over_batches", stop)
         with pytest.raises(KeyboardInterrupt):
             train(config, ARCH, tmp_path / "stopped")
     resumed = train(config, ARCH, tmp_path / "stopped")

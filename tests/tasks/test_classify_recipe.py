@@ -9,7 +9,9 @@ import pytest
 
 from deepmad_jax.arch import Architecture, Stage, Stem
 from deepmad_jax.config import Config, DataConfig, TrainConfig
-from deepmad_jax.tasks.classify import job, train
+from deepmad_jax.tasks import run
+from deepmad_jax.tasks.classify import task
+from deepmad_jax.tasks.classify.task import CLASSIFY
 
 ARCH = Architecture("tiny", 8, 3, 6, Stem(8, 3, 1), (Stage("basic", 8, 8, 3, 1, 2),))
 CONFIG = Config(
@@ -65,6 +67,10 @@ assert abs(np.asarray(whole[0][1]).max() - 1) > 0.01  # it did mix
 """
 
 
+def train(config, arch, workdir):
+    return run.train(CLASSIFY, config, arch, workdir)
+
+
 def test_training_with_the_whole_recipe_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     whole = train(CONFIG, ARCH, tmp_path / "whole")
 
@@ -75,7 +81,7 @@ def test_training_with_the_whole_recipe_goes_on_to_the_same_bits(tmp_path, monke
         raise Stopped
 
     with monkeypatch.context() as patched:
-        patched.setattr(job, "_accuracies", stop)
+        patched.setattr(task, "sum_over_batches", stop)
         with pytest.raises(Stopped):  # at the end; the checkpoint is of the first epoch
             train(CONFIG, ARCH, tmp_path / "resumed")
     resumed = train(CONFIG, ARCH, tmp_path / "resumed")

@@ -7,7 +7,7 @@ import pytest
 from deepmad_jax.arch.mlp import MlpArchitecture
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.main import main
-from deepmad_jax.tasks.perceptron.job import _of_images
+from deepmad_jax.tasks.perceptron.task import FlatImages
 
 COMMAND = ["main", "--config", "configs/mlp_digits.py"]
 SHORT = ["--config.train.epochs=4", "--config.train.warmup_epochs=1"]
@@ -41,6 +41,6 @@ def test_job_goes_on_where_it_stopped_and_refuses_another_budget(workdir, capsys
 
 
 def test_inputs_that_are_no_square_image_are_refused():
-    assert _of_images(MlpArchitecture("rgb", 3072, (8,), 10)).resolution == 32
+    assert FlatImages.of(MlpArchitecture("rgb", 3072, (8,), 10)).resolution == 32
     with pytest.raises(InvalidConfig, match="input_width is 50"):
-        _of_images(MlpArchitecture("odd", 50, (8,), 10))
+        FlatImages.of(MlpArchitecture("odd", 50, (8,), 10))

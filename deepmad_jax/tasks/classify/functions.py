@@ -18,12 +18,6 @@ from deepmad_jax.train.step import LossFn, SumsFn
 Batch = dict[str, jax.Array]
 
 
-def split_network(net: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
-    """The graph of a network, its params and its BatchNorm statistics as nested dicts of arrays."""
-    graphdef, params, batch_stats = nnx.split(net, nnx.Param, nnx.BatchStat)
-    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
-
-
 def make_loss_fn(
     graphdef: nnx.GraphDef, dataset: Dataset, config: DataConfig, smoothing: float
 ) -> LossFn:

@@ -1,5 +1,1 @@
-"""Perceptrons on flattened images, trained by the classify task's engine."""
-
-from deepmad_jax.tasks.perceptron.job import train
-
-__all__ = ["train"]
+"""Perceptrons on flattened images, classified as any network's."""

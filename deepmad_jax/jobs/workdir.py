@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from deepmad_jax import config as config_module
+from deepmad_jax.arch.reference import resolve
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.config import Config
-from deepmad_jax.errors import UserError
+from deepmad_jax.errors import MissingData, UserError
 
 
 def settle(config: Config, workdir: Path, architecture: Architecture) -> None:
@@ -49,6 +50,49 @@ def refuse_to_mix(
             f"{workdir} holds a run with another config ({'; '.join(differing)}). Give the same "
             "values to go on with it, or choose another --workdir for a new run."
         )
+
+
+def architecture_of(config: Config, workdir: Path) -> Architecture:
+    """The architecture that train, evaluate and describe work on.
+
+    Raises:
+        MissingData: none is named and the workdir holds none.
+    """
+    if config.architecture is not None:
+        return resolve(config.architecture)
+    path = workdir / "architecture.json"
+    if not path.exists():
+        raise MissingData(
+            f"There is no architecture at {path}. Run the design job first "
+            "(--config.jobs=design,train with the same workdir), or name a file or a published "
+            "network with --config.architecture."
+        )
+    return Architecture.load(path)
+
+
+def design_of(config: Config, workdir: Path) -> dict[str, Any]:
+    """The contents of ``design.json``.
+
+    Raises:
+        UserError: it is not there, or of another problem than ``config.design``.
+    """
+    path = workdir / "design.json"
+    numbers: dict[str, Any] = read_json(path)
+    differing = differing_design(config, workdir)
+    if differing:
+        raise UserError(
+            f"{path} is a design of another problem ({'; '.join(differing)}): give the same values "
+            f"to go on with it, or run the design job with this config first "
+            f"(--config.jobs=design,{','.join(config.jobs)})."
+        )
+    return numbers
+
+
+def is_first() -> bool:
+    """Whether this process writes the workdir's files: one of several does."""
+    import jax
+
+    return jax.process_index() == 0
 
 
 def differing_design(config: Config, workdir: Path) -> list[str]:

@@ -1,27 +1,22 @@
-"""The train and the evaluate job: data, network and engine joined.
+"""Training and evaluation of any task: data, network and engine joined.
 
 What can be missing or unfit is looked at first: checkpoint, data, plan, batch sizes. Only then is a
-network built and anything compiled.
+network built and anything compiled. What is learned, a `Task` says; none is imported here.
 """
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from deepmad_jax.arch import Architecture
-from deepmad_jax.config import Config, TrainConfig
-from deepmad_jax.data import Dataset, eval_batches, open_dataset, train_batches
-from deepmad_jax.errors import InvalidConfig, MissingData, did_you_mean
-from deepmad_jax.nets import Network
-from deepmad_jax.tasks.classify.functions import make_loss_fn, make_sums_fn, split_network
+from deepmad_jax.config import Config
+from deepmad_jax.errors import MissingData
+from deepmad_jax.tasks.task import Named, Opened, Task, split_network
 from deepmad_jax.train import (
     Checkpoints,
     Logbook,
@@ -30,48 +25,18 @@ from deepmad_jax.train import (
     check_batch_size,
     create_state,
     fit,
-    make_eval_step,
     make_mesh,
     make_optimizer,
     make_schedule,
     make_train_step,
-    padded_batch_size,
     place,
     record,
     state_sharding,
-    sum_over_batches,
-    variables_for_evaluation,
 )
-from deepmad_jax.train.step import EvalStep
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-"""What ``config.train.dtype`` may be."""
 
 
-class OnImages(Protocol):
-    """What the job asks of an architecture."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def resolution(self) -> int: ...
-    @property
-    def in_channels(self) -> int: ...
-    @property
-    def classes(self) -> int: ...
-    def to_dict(self) -> dict[str, Any]: ...
-
-
-Build = Callable[[Any, TrainConfig], nnx.Module]
-"""The network of an architecture."""
-
-
-def train(
-    config: Config, arch: OnImages, workdir: str | Path, build: Build | None = None
-) -> TrainState:
+def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> TrainState:
     """Trains ``arch``, going on from the newest checkpoint in ``workdir``; returns the last state.
-
-    ``build`` makes the network of ``arch`` and ``config.train``; default `make_network`.
 
     Leaves ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/`` and, where the config asks for one,
     ``profile/`` there.
@@ -83,17 +48,15 @@ def train(
         CheckpointFailed: the disk is full, or the like.
     """
     workdir, settings = Path(workdir), config.train
-    run = _Run.prepare(config, arch, build or make_network)
-    plan = Plan.of(settings, len(run.dataset.train))
+    run = _Run.prepare(task, config, arch)
+    plan = Plan.of(settings, run.data.num_train)
     check_batch_size(run.mesh, plan.batch_size, settings.accumulate_steps)
     schedule = make_schedule(settings, plan)
     optimizer = make_optimizer(settings, schedule)
-    batches = train_batches(
-        run.dataset, config.data, batch_size=settings.batch_size, seed=settings.seed
-    )
+    batches = run.data.train_batches(config)
     graphdef, state = run.initial_state(optimizer)
     train_step = make_train_step(
-        make_loss_fn(graphdef, run.dataset, config.data, settings.label_smoothing),
+        task.loss_fn(graphdef, run.data, config),
         optimizer,
         schedule,
         run.mesh,
@@ -103,7 +66,6 @@ def train(
         seed=settings.seed,
         state_sharding=state_sharding(run.mesh, state),
     )
-    eval_step = make_eval_step(make_sums_fn(graphdef, run.dataset), run.mesh)
     stream = {
         "config.train.batch_size": settings.batch_size,
         "config.train.seed": settings.seed,
@@ -138,25 +100,25 @@ def train(
                 state,
                 batches,
                 train_step=train_step,
-                evaluate=lambda state: _accuracies(run, eval_step, state),
+                evaluate=task.evaluator(graphdef, run.data, config, run.mesh),
                 plan=plan,
                 mesh=run.mesh,
                 checkpoints=checkpoints,
                 logbook=logbook,
                 progress=progress,
+                best_by=task.best_by,
                 prefetch=settings.prefetch,
                 profile_dir=workdir / "profile" if config.profile else None,
             )
 
 
-def evaluate(config: Config, arch: Architecture, workdir: str | Path) -> dict[str, Any]:
-    """The accuracy of a checkpoint, which ``config.checkpoint`` says, over all evaluation images.
+def evaluate(task: Task, config: Config, arch: Named, workdir: str | Path) -> dict[str, Any]:
+    """The numbers of a checkpoint, which ``config.checkpoint`` says, over all evaluation samples.
 
     Also written to ``metrics.jsonl``, unless a line of that step says the same already.
 
     Returns:
-        ``split`` ("eval"), ``step``, ``dataset``, ``loss`` (nats, not smoothed), ``top1`` and
-        ``top5`` (shares), ``images``.
+        ``split`` ("eval"), ``step`` and what the task's evaluator gives.
 
     Raises:
         MissingData: no checkpoint there, or the data set is not prepared.
@@ -165,9 +127,8 @@ def evaluate(config: Config, arch: Architecture, workdir: str | Path) -> dict[st
     directory = Path(workdir) / "checkpoints"
     if not directory.is_dir():
         raise _no_checkpoint(directory)
-    run = _Run.prepare(config, arch, make_network)
-    network = _network(arch)
-    with Checkpoints(directory, network=network, read_only=True) as checkpoints:
+    run = _Run.prepare(task, config, arch)
+    with Checkpoints(directory, network=_network(arch), read_only=True) as checkpoints:
         chosen = checkpoints.chosen_step(config.checkpoint)
         if chosen is None:
             raise _no_checkpoint(directory)
@@ -179,97 +140,45 @@ def evaluate(config: Config, arch: Architecture, workdir: str | Path) -> dict[st
         assert found is not None
     for note in found.notes:
         print(note, flush=True)
-    eval_step = make_eval_step(make_sums_fn(graphdef, run.dataset), run.mesh)
-    line = {"split": "eval", "step": found.step, **_accuracies(run, eval_step, found.state)}
+    numbers = task.evaluator(graphdef, run.data, config, run.mesh)(found.state)
+    line = {"split": "eval", "step": found.step, **numbers}
     record(workdir, line)
     return line
 
 
-def make_network(
-    arch: Architecture, settings: TrainConfig, *, cpu_convs: bool | None = None
-) -> Network:
-    """The network as both jobs run it on the device at hand.
-
-    Args:
-        arch: what to build.
-        settings: ``config.train``.
-        cpu_convs: as `Network` has it; None is what suits the device.
-    """
-    if cpu_convs is None:
-        cpu_convs = jax.default_backend() == "cpu"
-    return Network(
-        arch,
-        rngs=nnx.Rngs(settings.seed),
-        dtype=DTYPES[settings.dtype],
-        batch_norm_momentum=settings.batch_norm_momentum,
-        scan=settings.scan,
-        cpu_convs=cpu_convs,
-        remat=settings.remat,
-        zero_init=settings.zero_init,
-        drop_path=settings.drop_path,
-        dropout=settings.dropout,
-    )
-
-
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """What both jobs need and what is cheap: everything but the network and the compiled steps."""
+    """What both need and what is cheap: everything but the network and the compiled steps."""
 
+    task: Task
     config: Config
-    arch: OnImages
-    dataset: Dataset
+    arch: Named
+    data: Opened
     mesh: Mesh
-    build: Build
 
     @classmethod
-    def prepare(cls, config: Config, arch: OnImages, build: Build) -> "_Run":
-        settings = config.train
-        if settings.dtype not in DTYPES:
-            raise InvalidConfig(
-                f"config.train.dtype is {settings.dtype!r}; {did_you_mean(settings.dtype, DTYPES)}"
-            )
-        dataset = open_dataset(
-            config.data,
-            resolution_px=arch.resolution,
-            channels=arch.in_channels,
-            classes=arch.classes,
-        )
-        return cls(config, arch, dataset, make_mesh(fsdp=settings.fsdp), build)
+    def prepare(cls, task: Task, config: Config, arch: Named) -> "_Run":
+        return cls(task, config, arch, task.open(config, arch), make_mesh(fsdp=config.train.fsdp))
 
     def initial_state(
         self, optimizer: optax.GradientTransformation
     ) -> tuple[nnx.GraphDef, TrainState]:
         settings = self.config.train
-        net = self.build(self.arch, settings)
-        graphdef, params, batch_stats = split_network(net)
+        graphdef, params, batch_stats = split_network(self.task.build(self.arch, settings))
         averages = settings.ema_decay is not None
         state = create_state(params, batch_stats, optimizer, ema=averages)
         return graphdef, place(self.mesh, state)
 
 
-def _network(arch: OnImages) -> dict[str, Any]:
+def _network(arch: Named) -> dict[str, Any]:
     """What tells one network from another, for checkpoints; not its name."""
     return {name: value for name, value in arch.to_dict().items() if name != "name"}
 
 
-def _accuracies(run: _Run, eval_step: EvalStep, state: TrainState) -> dict[str, Any]:
-    # A small data set needs no larger batch than itself.
-    batch_size = min(run.config.train.eval_batch_size, len(run.dataset.evaluation))
-    batches = eval_batches(
-        run.dataset, run.config.data, batch_size=padded_batch_size(run.mesh, batch_size)
-    )
-    with contextlib.closing(batches):
-        sums = sum_over_batches(eval_step, variables_for_evaluation(state), batches, run.mesh)
-    images = round(sums.pop("images"))
-    means = {name: value / images for name, value in sums.items()}
-    return {"dataset": run.dataset.name, **means, "images": images}
-
-
 def _opening(run: _Run, plan: Plan, start: int) -> str:
-    count = len(run.dataset.train)
     begins = f"going on from step {start}" if start else "starting"
     return (
-        f"training {run.arch.name} on {run.dataset.name} ({count:,} images), {begins}: "
+        f"training {run.arch.name} on {run.data.name} ({run.data.num_train:,} images), {begins}: "
         f"{plan.total_steps:,} steps of {plan.batch_size} images, {run.mesh.size} device(s)"
     )
 

@@ -1,0 +1,80 @@
+"""A whole run: which jobs, on what, by which settings; each group of them has its own file."""
+
+import dataclasses
+
+from deepmad_jax.config.data import DataConfig
+from deepmad_jax.config.train import CHECKPOINTS, TrainConfig
+from deepmad_jax.design.perceptron.problem import MlpProblem
+from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.studies.settings import Sampling, Sweep
+from deepmad_jax.errors import InvalidConfig, did_you_mean
+
+JOBS = (
+    "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
+    "sensitivity", "perceptron",
+)  # fmt: skip
+"""What ``config.jobs`` may hold; they run in the order given."""
+
+TASKS = ("classify", "perceptron")
+"""What ``config.task`` may be; `tasks.TASKS` holds what each is."""
+
+EXPORTS = ("safetensors", "npz", "pytorch", "tinynas", "onnx", "stablehlo", "litert")
+"""What ``config.export`` may hold; `interop.formats` says what each is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run.
+
+    Attributes:
+        name: of the run and of the network it designs.
+        jobs: which of `JOBS`, in order.
+        task: what is learned, one of `TASKS`.
+        architecture: what to use instead of a design, a published network or a file as
+            `arch.reference` writes them; None takes the ``architecture.json`` in the workdir.
+        names: what the ``compare`` job compares, written likewise; empty is the whole zoo.
+        design: the program to solve.
+        data, train: see there.
+        sweep: the budgets of the ``sweep`` job.
+        sample: the draw of the ``sample`` job, which stands in for ``design``.
+        perceptron: what the ``perceptron`` job designs and trains.
+        checkpoint: which one the ``evaluate`` and ``export`` jobs take: ``newest``, or ``best`` by
+            the run's own evaluations.
+        certify_seconds: how long the ``certify`` job tightens its bound.
+        export: which of `EXPORTS` the ``export`` job writes.
+        export_fold: fold BatchNorm into the convs where the format holds a computation.
+        profile: write a trace of a few training steps to ``profile/`` in the workdir.
+    """
+
+    name: str = "unnamed"
+    jobs: tuple[str, ...] = ("design", "train", "evaluate")
+    task: str = "classify"
+    architecture: str | None = None
+    names: tuple[str, ...] = ()
+    design: Problem = dataclasses.field(default_factory=Problem)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    sweep: Sweep = dataclasses.field(default_factory=Sweep)
+    sample: Sampling = dataclasses.field(default_factory=Sampling)
+    perceptron: MlpProblem = dataclasses.field(default_factory=MlpProblem)
+    checkpoint: str = "newest"
+    certify_seconds: float = 60.0
+    export: tuple[str, ...] = ("safetensors", "tinynas")
+    export_fold: bool = False
+    profile: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.jobs:
+            raise InvalidConfig(f"jobs is empty; name at least one of {', '.join(JOBS)}.")
+        for job in self.jobs:
+            if job not in JOBS:
+                raise InvalidConfig(f"jobs holds {job!r}; {did_you_mean(job, JOBS)}")
+        if self.task not in TASKS:
+            raise InvalidConfig(f"task is {self.task!r}; {did_you_mean(self.task, TASKS)}")
+        if self.checkpoint not in CHECKPOINTS:
+            raise InvalidConfig(
+                f"checkpoint is {self.checkpoint!r}; {did_you_mean(self.checkpoint, CHECKPOINTS)}"
+            )
+        for name in self.export:
+            if name not in EXPORTS:
+                raise InvalidConfig(f"export holds {name!r}; {did_you_mean(name, EXPORTS)}")

@@ -1,0 +1,79 @@
+"""How a network is trained: ``config.train``."""
+
+import dataclasses
+
+CHECKPOINTS = ("newest", "best")
+"""What ``config.checkpoint`` may be."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How the network is trained.
+
+    Defaults are the paper's ImageNet recipe (Table 12); its augmentation is in `DataConfig`, off by
+    default and set by `recipes`.
+
+    Attributes:
+        epochs: passes over the training images, warm-up and cool-down included.
+        batch_size: images per step over all devices and hosts.
+        eval_batch_size: images per evaluation step over all devices and hosts.
+        learning_rate: peak rate at this batch size; not rescaled.
+        final_learning_rate: where the cosine ends, and the rate of the cool-down.
+        warmup_epochs, cooldown_epochs: linear start from 0, and the end at the final rate.
+        momentum: of SGD with Nesterov.
+        weight_decay: on kernels of conv and dense layers only.
+        label_smoothing: share of the target spread evenly over the classes.
+        batch_norm_momentum: share of the new batch in the running statistics.
+        batch_norm_groups: 1 takes BatchNorm's statistics over the whole batch of all devices; more
+            splits the batch for it (see `train.gradients`).
+        zero_init: start the last BatchNorm scale of every residual branch at 0. Keeps the first
+            gradients of deep networks small; one whose last stage does not widen, so has no
+            projection, learns slower by it (`benchmarks/digits_entropy.py`).
+        drop_path: probability of the last block's branch to be skipped for an image (stochastic
+            depth), linear from 0 at the first block.
+        dropout: probability of each input of the classifier to be zeroed.
+        ema_decay: of the averaged parameters used for evaluation; None keeps no average.
+        accumulate_steps: pieces of a batch worked on one after the other, to save memory.
+        clip_norm: greatest norm of a step's gradients; None does not clip.
+        remat: keep only the maps between stages for the backward pass and compute the others again.
+        fsdp: devices over which parameters and optimiser state are split; 1 keeps them whole on
+            each.
+        prefetch: batches that lie on the device before they are asked for.
+        dtype: ``float32`` or ``bfloat16`` compute; params and statistics stay float32.
+        scan: run the repeated blocks of a stage as one scanned block; None is the default of the
+            device at hand (see `nets.stage`).
+        log_every_steps, eval_every_epochs, checkpoint_every_epochs: rhythm.
+        keep_checkpoints: how many of the latest checkpoints stay; the best one stays besides.
+        wandb_project: also logs to this project of Weights & Biases, if that is installed.
+        seed: of initialisation, shuffling, augmentation and dropout.
+    """
+
+    epochs: float = 480.0
+    batch_size: int = 2048
+    eval_batch_size: int = 2048
+    learning_rate: float = 0.8
+    final_learning_rate: float = 1e-5
+    warmup_epochs: float = 20.0
+    cooldown_epochs: float = 10.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-5
+    label_smoothing: float = 0.1
+    batch_norm_momentum: float = 0.01
+    batch_norm_groups: int = 1
+    zero_init: bool = True
+    drop_path: float = 0.0
+    dropout: float = 0.0
+    ema_decay: float | None = None
+    accumulate_steps: int = 1
+    clip_norm: float | None = None
+    remat: bool = False
+    fsdp: int = 1
+    prefetch: int = 2
+    dtype: str = "bfloat16"
+    scan: bool | None = None
+    log_every_steps: int = 50
+    eval_every_epochs: float = 1.0
+    checkpoint_every_epochs: float = 1.0
+    keep_checkpoints: int = 3
+    wandb_project: str | None = None
+    seed: int = 0

@@ -1,0 +1,31 @@
+"""The jobs: what each reads from the workdir, does, and leaves there.
+
+Each imports what it needs when it runs, so that designing loads no training library.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from deepmad_jax.config import Config
+from deepmad_jax.jobs.design import certify, design, sample, sensitivity, sweep
+from deepmad_jax.jobs.export import export
+from deepmad_jax.jobs.show import compare, describe
+from deepmad_jax.jobs.training import evaluate, perceptron, train
+
+DISPATCH: dict[str, Callable[[Config, Path], None]] = {
+    "design": design,
+    "sample": sample,
+    "perceptron": perceptron,
+    "train": train,
+    "evaluate": evaluate,
+    "describe": describe,
+    "compare": compare,
+    "sweep": sweep,
+    "certify": certify,
+    "sensitivity": sensitivity,
+    "export": export,
+}
+"""What ``config.jobs`` may hold (`config.JOBS`) -> what it does."""
+
+TOGETHER = ("train", "evaluate")
+"""Jobs that several processes share; the others are the first one's."""

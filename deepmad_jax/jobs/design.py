@@ -1,0 +1,111 @@
+"""The jobs that design: they need no training library."""
+
+import dataclasses
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from deepmad_jax.config import Config
+from deepmad_jax.jobs.workdir import design_of, refuse_to_mix, settle, write, write_config
+
+
+def design(config: Config, workdir: Path) -> None:
+    """Solves the design program; writes ``architecture.json`` and ``design.json``."""
+    from deepmad_jax import report
+    from deepmad_jax.design.designer import design_network
+
+    if config.architecture is not None:
+        print(f"Nothing to design: the config names the architecture {config.architecture}.")
+        return
+    refuse_to_mix(config, workdir)
+    print(f"Designing {config.name} ...", flush=True)
+    # The plotting library takes a second to import: meanwhile the solver compiles.
+    threading.Thread(target=report.preload, daemon=True).start()
+    result = design_network(config.design, config.name)
+    numbers = result.to_dict()
+    settle(config, workdir, result.architecture)
+    write(workdir / "design.json", json.dumps(numbers, indent=1))
+    print(report.design_table(result.architecture, numbers))
+    report.write(workdir)
+    print(f"Saved {workdir / 'architecture.json'}, design.json and report.html.", flush=True)
+
+
+def sample(config: Config, workdir: Path) -> None:
+    """Draws random architectures; writes the chosen one as ``architecture.json``."""
+    from deepmad_jax import report
+    from deepmad_jax.design.program.levels import numbers_of
+    from deepmad_jax.design.studies.sample import sample_architectures
+
+    refuse_to_mix(config, workdir)
+    draw = config.sample
+    print(f"Drawing {draw.count} architectures, to take number {draw.index} ...", flush=True)
+    drawn = sample_architectures(
+        config.design,
+        draw.count,
+        draw.rho_low,
+        draw.rho_high,
+        seed=config.design.seed,
+        least_use=draw.least_use,
+        max_growth=draw.max_growth,
+    )
+    architecture = dataclasses.replace(drawn[draw.index], name=config.name)
+    settle(config, workdir, architecture)
+    (workdir / "design.json").unlink(missing_ok=True)  # of a design that was here before
+    print(report.design_table(architecture, numbers_of(architecture)))
+    print(f"Saved {workdir / 'architecture.json'}.", flush=True)
+
+
+def certify(config: Config, workdir: Path) -> None:
+    """Bounds what any network of the space can reach; adds bound and gap to ``design.json``."""
+    from deepmad_jax import report
+    from deepmad_jax.design.certificate.certify import certify as bound
+
+    path = workdir / "design.json"
+    numbers = design_of(config, workdir)
+    print(f"Bounding {config.name} for {config.certify_seconds:g} s ...", flush=True)
+    result = bound(config.design, numbers["objective"], seconds=config.certify_seconds)
+    numbers |= {"upper_bound": result.upper_bound, "gap": result.gap}
+    write(path, json.dumps(numbers, indent=1))
+    report.write(workdir)
+    print(
+        f"No network of this space exceeds {result.upper_bound:,.2f}; the design has "
+        f"{numbers['objective']:,.2f}: at most {result.gap:.3%} better is possible. "
+        f"{result.nodes:,} boxes bounded in {result.seconds:.0f} s."
+    )
+
+
+def sensitivity(config: Config, workdir: Path) -> None:
+    """How the relaxed optimum moves with each budget; adds it to ``design.json``."""
+    from deepmad_jax import report
+    from deepmad_jax.design.relaxation.sensitivity import elasticities
+    from deepmad_jax.design.relaxation.solve import solve_relaxed
+
+    path = workdir / "design.json"
+    numbers = design_of(config, workdir)
+    moved = elasticities(config.design, solve_relaxed(config.design))
+    numbers["elasticities"] = {
+        budget: {name: np.asarray(part).tolist() for name, part in point._asdict().items()}
+        for budget, point in moved.items()
+    }
+    write(path, json.dumps(numbers, indent=1))
+    report.write(workdir)
+    print(report.elasticity_table(numbers))
+    print(f"Added to {path} and {workdir / 'report.html'}.")
+
+
+def sweep(config: Config, workdir: Path) -> None:
+    """Designs for many budgets; writes ``sweep.csv``, ``sweep.parquet`` and the pictures."""
+    from deepmad_jax.design.studies.sweep import problems_of, run_sweep, write_tables
+    from deepmad_jax.report.sweep import draw_sweep
+
+    problems = problems_of(config.design, config.sweep)
+    print(f"Designing for {len(problems):,} budgets ...", flush=True)
+    if not (workdir / "config.json").exists():  # a run's own config says what it may go on with
+        write_config(config, workdir)
+    rows = run_sweep(problems, workdir / "sweep.jsonl", config.sweep.workers)
+    written = write_tables(rows, workdir) + draw_sweep(rows, workdir)
+    feasible = sum(row["feasible"] for row in rows)
+    names = ", ".join(path.name for path in written)
+    print(f"{feasible:,} of {len(rows):,} budgets can be met. Saved {names} in {workdir}.")

@@ -1,0 +1,30 @@
+"""The jobs that print networks and change nothing."""
+
+from pathlib import Path
+
+from deepmad_jax.arch.reference import resolve
+from deepmad_jax.arch.zoo import ZOO
+from deepmad_jax.config import Config
+from deepmad_jax.jobs.workdir import architecture_of, read_json
+
+
+def describe(config: Config, workdir: Path) -> None:
+    """Prints the table of an architecture, with its design's numbers where they are there."""
+    from deepmad_jax import report
+    from deepmad_jax.design.program.levels import numbers_of
+
+    architecture = architecture_of(config, workdir)
+    found = workdir / "design.json"
+    use_design = config.architecture is None and found.exists()
+    numbers = read_json(found) if use_design else numbers_of(architecture)
+    print(report.design_table(architecture, numbers))
+
+
+def compare(config: Config, workdir: Path) -> None:
+    """Prints ``config.names`` side by side: costs, rho, entropy, published accuracy."""
+    from deepmad_jax import report
+    from deepmad_jax.design.program.levels import numbers_of
+
+    found = {name: resolve(name) for name in config.names or ZOO}
+    numbers = {name: numbers_of(architecture) for name, architecture in found.items()}
+    print(report.compare_table(found, numbers))

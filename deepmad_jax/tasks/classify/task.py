@@ -1,0 +1,153 @@
+"""Image classification as a task: one label an image, top-1 and top-5 accuracy."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from deepmad_jax.arch import Architecture
+from deepmad_jax.config import Config, TrainConfig
+from deepmad_jax.data import Dataset, eval_batches, open_dataset, train_batches
+from deepmad_jax.data.iterator import Batches
+from deepmad_jax.errors import InvalidConfig, did_you_mean
+from deepmad_jax.nets import Network
+from deepmad_jax.tasks.classify.functions import make_loss_fn, make_sums_fn
+from deepmad_jax.train import (
+    TrainState,
+    make_eval_step,
+    padded_batch_size,
+    sum_over_batches,
+    variables_for_evaluation,
+)
+from deepmad_jax.train.step import LossFn
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+"""What ``config.train.dtype`` may be."""
+
+
+class OnImages(Protocol):
+    """What the task asks of an architecture."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def resolution(self) -> int: ...
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def classes(self) -> int: ...
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledImages:
+    """An opened data set of images, each with a label; `tasks.task.Opened`."""
+
+    dataset: Dataset
+
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    @property
+    def num_train(self) -> int:
+        return len(self.dataset.train)
+
+    def train_batches(self, config: Config) -> Batches:
+        settings = config.train
+        return train_batches(
+            self.dataset, config.data, batch_size=settings.batch_size, seed=settings.seed
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """Classification by one kind of network; a `tasks.task.Task`.
+
+    Attributes:
+        architecture_file, parts, best_by: see there.
+        load, build: what that kind of network is read and made by.
+    """
+
+    load: Callable[[Path], OnImages]
+    build: Callable[[Any, TrainConfig], nnx.Module]
+    architecture_file: str = "architecture.json"
+    parts: tuple[str, ...] = ("design", "data", "train")
+    best_by: str = "top1"
+
+    def open(self, config: Config, arch: OnImages) -> LabelledImages:
+        dtype = config.train.dtype
+        if dtype not in DTYPES:
+            raise InvalidConfig(f"config.train.dtype is {dtype!r}; {did_you_mean(dtype, DTYPES)}")
+        return LabelledImages(
+            open_dataset(
+                config.data,
+                resolution_px=arch.resolution,
+                channels=arch.in_channels,
+                classes=arch.classes,
+            )
+        )
+
+    def loss_fn(self, graphdef: nnx.GraphDef, data: LabelledImages, config: Config) -> LossFn:
+        return make_loss_fn(graphdef, data.dataset, config.data, config.train.label_smoothing)
+
+    def evaluator(
+        self, graphdef: nnx.GraphDef, data: LabelledImages, config: Config, mesh: Mesh
+    ) -> Callable[[TrainState], dict[str, Any]]:
+        dataset, settings = data.dataset, config.train
+        eval_step = make_eval_step(make_sums_fn(graphdef, dataset), mesh)
+        # A small data set needs no larger batch than itself.
+        batch_size = min(settings.eval_batch_size, len(dataset.evaluation))
+        batch_size = padded_batch_size(mesh, batch_size)
+
+        def evaluate(state: TrainState) -> dict[str, Any]:
+            batches = eval_batches(dataset, config.data, batch_size=batch_size)
+            with contextlib.closing(batches):
+                variables = variables_for_evaluation(state)
+                sums = sum_over_batches(eval_step, variables, batches, mesh)
+            images = round(sums.pop("images"))
+            means = {name: value / images for name, value in sums.items()}
+            return {"dataset": dataset.name, **means, "images": images}
+
+        return evaluate
+
+    def summary(self, line: dict[str, Any]) -> str:
+        return (
+            f"top-1 {line['top1']:.2%}, top-5 {line['top5']:.2%} on {line['images']:,} images of "
+            f"{line['dataset']} after {line['step']:,} steps."
+        )
+
+
+def make_network(
+    arch: Architecture, settings: TrainConfig, *, cpu_convs: bool | None = None
+) -> Network:
+    """The network as both jobs run it on the device at hand.
+
+    Args:
+        arch: what to build.
+        settings: ``config.train``.
+        cpu_convs: as `Network` has it; None is what suits the device.
+    """
+    if cpu_convs is None:
+        cpu_convs = jax.default_backend() == "cpu"
+    return Network(
+        arch,
+        rngs=nnx.Rngs(settings.seed),
+        dtype=DTYPES[settings.dtype],
+        batch_norm_momentum=settings.batch_norm_momentum,
+        scan=settings.scan,
+        cpu_convs=cpu_convs,
+        remat=settings.remat,
+        zero_init=settings.zero_init,
+        drop_path=settings.drop_path,
+        dropout=settings.dropout,
+    )
+
+
+CLASSIFY = Classification(load=Architecture.load, build=make_network)

@@ -1,0 +1,100 @@
+"""What a task gives to the runner, and so all that the runner knows of it.
+
+A task joins a kind of data, a network and what is learned: classification, detection, .... `run`
+trains and evaluates any of them; `tasks.TASKS` is the table that ``config.task`` picks from.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from flax import nnx
+from jax.sharding import Mesh
+
+from deepmad_jax.config import Config, TrainConfig
+from deepmad_jax.data.iterator import Batches
+from deepmad_jax.train.state import TrainState
+from deepmad_jax.train.step import LossFn
+
+
+class Named(Protocol):
+    """What the runner asks of an architecture."""
+
+    @property
+    def name(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that tell one network from another."""
+        ...
+
+
+class Opened(Protocol):
+    """Opened data: nothing large has been read yet.
+
+    Attributes:
+        name: of the data set, for messages.
+        num_train: training samples of an epoch.
+    """
+
+    name: str
+
+    @property
+    def num_train(self) -> int: ...
+
+    def train_batches(self, config: Config) -> Batches:
+        """Endless batches of this process."""
+        ...
+
+
+class Task(Protocol):
+    """One kind of learning.
+
+    Attributes:
+        architecture_file: where a workdir keeps what the network is.
+        parts: groups of the config that a run's checkpoints were made with, see `jobs.workdir`.
+        best_by: the number of an evaluation that says which checkpoint is best; larger is better.
+    """
+
+    architecture_file: str
+    parts: tuple[str, ...]
+    best_by: str
+
+    def load(self, path: Path) -> Named:
+        """The architecture in a file of the name ``architecture_file``."""
+        ...
+
+    def open(self, config: Config, arch: Named) -> Opened:
+        """The data that ``arch`` is to learn.
+
+        Raises:
+            MissingData: they are not there.
+            InvalidConfig: they do not fit the network.
+        """
+        ...
+
+    def build(self, arch: Named, settings: TrainConfig) -> nnx.Module:
+        """The network, with fresh weights."""
+        ...
+
+    def loss_fn(self, graphdef: nnx.GraphDef, data: Opened, config: Config) -> LossFn:
+        """What is minimised."""
+        ...
+
+    def evaluator(
+        self, graphdef: nnx.GraphDef, data: Opened, config: Config, mesh: Mesh
+    ) -> Callable[[TrainState], dict[str, Any]]:
+        """Gives the numbers of an evaluation line, over all evaluation samples.
+
+        To be made once: it holds what was compiled.
+        """
+        ...
+
+    def summary(self, line: dict[str, Any]) -> str:
+        """An evaluation line in words."""
+        ...
+
+
+def split_network(net: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
+    """The graph of a network, its params and its BatchNorm statistics as nested dicts of arrays."""
+    graphdef, params, batch_stats = nnx.split(net, nnx.Param, nnx.BatchStat)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
