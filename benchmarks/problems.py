@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deepmad_jax.config.load import parse
 from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.program.spaces import MOBILE
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = (
@@ -40,16 +41,7 @@ def _named(name: str) -> Problem:
 NAMED = {name.replace(":", "_"): _named(name) for name in NAMES}
 
 _R18 = Problem(macs=1.82e9, params=11.69e6, rho=0.3)
-_MOBILE = Problem(
-    block="mbconv",
-    strides=(1, 2, 2, 2, 1, 2, 1),
-    kernels=(3, 5),
-    inner_ratio=(1.5, 6.0),
-    stem_width=(16, 32),
-    max_width=(1280,),
-    final_width=1280,
-    rho=0.5,
-)
+_MOBILE = Problem(**{**MOBILE, "block": "mbconv"})
 
 
 def _vary(base: Problem, scale: float = 1.0, **fields: object) -> Problem:

@@ -10,7 +10,7 @@ not yet run.
 """
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import IMAGENET_RECIPE, set_fields, take_variant
+from deepmad_jax.recipes import IMAGENET_RECIPE, MOBILE_SPACE, set_fields, take_variant
 
 VARIANTS = {
     "rho0.3": {"design.rho": 0.3},
@@ -28,23 +28,12 @@ def get_config(variant: str = ""):
     """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "b0"
-    set_fields(config, IMAGENET_RECIPE)
+    set_fields(config, MOBILE_SPACE, IMAGENET_RECIPE)
 
     design = config.design
-    design.block = "mbconv_se"
-    design.strides = (1, 2, 2, 2, 1, 2, 1)
-    design.kernels = (3, 5)
-    design.inner_ratio = (1.5, 6.0)
-    design.stem_width = (16, 32)
-    design.max_width = (1280,)
-    design.final_width = 1280
-    design.rho = 0.5
     design.resolution = 224
     design.macs = 390e6
     design.params = 5.3e6
-
-    config.data.source = "tfds"
-    config.data.name = "imagenet2012"
 
     take_variant(config, variant, VARIANTS)
     return config

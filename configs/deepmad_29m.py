@@ -7,7 +7,7 @@ Expected (paper, top-1): 82.5 %, 82.8 % at 288 pixels. Training here: not yet ru
 """
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import IMAGENET_RECIPE, set_fields, take_variant
+from deepmad_jax.recipes import IMAGENET_RECIPE, INVERTED_SPACE, set_fields, take_variant
 
 VARIANTS = {
     "288": {"design.strides": (2, 2, 2, 1, 2), "design.resolution": 288},
@@ -18,23 +18,15 @@ def get_config(variant: str = ""):
     """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "deepmad_29m"
-    set_fields(config, IMAGENET_RECIPE)
+    set_fields(config, INVERTED_SPACE, IMAGENET_RECIPE)
 
     design = config.design
-    design.block = "mbconv_se"
     design.strides = (1, 2, 2, 2, 2)
     design.kernels = (5,)
-    design.inner_ratio = (6.0,)
-    design.stem_width = (16, 64)
-    design.max_width = (1280,)
     design.final_width = 1792
-    design.rho = 0.5
     design.resolution = 224
     design.macs = 4.5e9
     design.params = 29e6
-
-    config.data.source = "tfds"
-    config.data.name = "imagenet2012"
 
     take_variant(config, variant, VARIANTS)
     return config

@@ -6,28 +6,18 @@ Expected (paper, top-1): 84.0 %. Training here: not yet run.
 """
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import IMAGENET_RECIPE, set_fields
+from deepmad_jax.recipes import IMAGENET_RECIPE, INVERTED_SPACE, set_fields
 
 
 def get_config():
     """The config."""
     config = default_config()
     config.name = "deepmad_89m"
-    set_fields(config, IMAGENET_RECIPE)
+    set_fields(config, INVERTED_SPACE, IMAGENET_RECIPE)
 
     design = config.design
-    design.block = "mbconv_se"
-    design.strides = (2, 2, 2, 2, 1)
-    design.kernels = (3, 5)
-    design.inner_ratio = (6.0,)
-    design.stem_width = (16, 64)
-    design.max_width = (1280,)
     design.final_width = 2560
-    design.rho = 0.5
     design.resolution = 224
     design.macs = 15.4e9
     design.params = 89e6
-
-    config.data.source = "tfds"
-    config.data.name = "imagenet2012"
     return config

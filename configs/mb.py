@@ -7,7 +7,7 @@ Expected (paper, top-1): 72.3 % at rho 0.5, 72.9 % at 1.0. Training here: not ye
 """
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import IMAGENET_RECIPE, set_fields, take_variant
+from deepmad_jax.recipes import IMAGENET_RECIPE, MOBILE_SPACE, set_fields, take_variant
 
 VARIANTS = {
     "rho1.0": {"design.rho": 1.0},
@@ -18,23 +18,12 @@ def get_config(variant: str = ""):
     """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "mb"
-    set_fields(config, IMAGENET_RECIPE)
+    set_fields(config, MOBILE_SPACE, IMAGENET_RECIPE)
 
     design = config.design
-    design.block = "mbconv_se"
-    design.strides = (1, 2, 2, 2, 1, 2, 1)
-    design.kernels = (3, 5)
-    design.inner_ratio = (1.5, 6.0)
-    design.stem_width = (16, 32)
-    design.max_width = (1280,)
-    design.final_width = 1280
-    design.rho = 0.5
     design.resolution = 224
     design.macs = 320e6
     design.params = 3.5e6
-
-    config.data.source = "tfds"
-    config.data.name = "imagenet2012"
 
     take_variant(config, variant, VARIANTS)
     return config

@@ -9,7 +9,7 @@ Expected (paper, top-1): 77.7 % at rho 0.3; at rho 0.1, 0.15, 0.5 and 0.7: 76.9,
 """
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import IMAGENET_RECIPE, set_fields, take_variant
+from deepmad_jax.recipes import BOTTLENECK_SPACE, IMAGENET_RECIPE, set_fields, take_variant
 
 VARIANTS = {
     "rho0.1": {"design.rho": 0.1},
@@ -46,21 +46,12 @@ def get_config(variant: str = ""):
     """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "r18"
-    set_fields(config, IMAGENET_RECIPE)
+    set_fields(config, BOTTLENECK_SPACE, IMAGENET_RECIPE)
 
     design = config.design
-    design.block = "bottleneck"
-    design.strides = (2, 2, 2, 1, 2)
-    design.kernels = (3, 5)
-    design.inner_ratio = (0.1, 1.0)
-    design.stem_width = (8, 64)
-    design.rho = 0.3
     design.resolution = 224
     design.macs = 1.82e9
     design.params = 11.69e6
-
-    config.data.source = "tfds"
-    config.data.name = "imagenet2012"
 
     take_variant(config, variant, VARIANTS)
     return config

@@ -7,7 +7,7 @@ Expected (paper, top-1): 79.7 % at rho 0.3, 80.3 % at 0.15. Training here: not y
 """
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import IMAGENET_RECIPE, set_fields, take_variant
+from deepmad_jax.recipes import BOTTLENECK_SPACE, IMAGENET_RECIPE, set_fields, take_variant
 
 VARIANTS = {
     "rho0.15": {"design.rho": 0.15},
@@ -18,21 +18,12 @@ def get_config(variant: str = ""):
     """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "r34"
-    set_fields(config, IMAGENET_RECIPE)
+    set_fields(config, BOTTLENECK_SPACE, IMAGENET_RECIPE)
 
     design = config.design
-    design.block = "bottleneck"
-    design.strides = (2, 2, 2, 1, 2)
-    design.kernels = (3, 5)
-    design.inner_ratio = (0.1, 1.0)
-    design.stem_width = (8, 64)
-    design.rho = 0.3
     design.resolution = 224
     design.macs = 3.68e9
     design.params = 21.80e6
-
-    config.data.source = "tfds"
-    config.data.name = "imagenet2012"
 
     take_variant(config, variant, VARIANTS)
     return config

@@ -8,7 +8,7 @@ run.
 """
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import IMAGENET_RECIPE, set_fields, take_variant
+from deepmad_jax.recipes import BOTTLENECK_SPACE, IMAGENET_RECIPE, set_fields, take_variant
 
 VARIANTS = {
     "gpu": {"design.macs": 3.0e9, "design.params": 19e6},
@@ -19,21 +19,12 @@ def get_config(variant: str = ""):
     """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "r50"
-    set_fields(config, IMAGENET_RECIPE)
+    set_fields(config, BOTTLENECK_SPACE, IMAGENET_RECIPE)
 
     design = config.design
-    design.block = "bottleneck"
-    design.strides = (2, 2, 2, 1, 2)
-    design.kernels = (3, 5)
-    design.inner_ratio = (0.1, 1.0)
-    design.stem_width = (8, 64)
-    design.rho = 0.3
     design.resolution = 224
     design.macs = 4.13e9
     design.params = 25.56e6
-
-    config.data.source = "tfds"
-    config.data.name = "imagenet2012"
 
     take_variant(config, variant, VARIANTS)
     return config

@@ -12,7 +12,7 @@ around it. Training here: not yet run; ``benchmarks/digits_entropy.py`` is the s
 import math
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import CIFAR_RECIPE, set_fields, take_variant
+from deepmad_jax.recipes import CIFAR_RECIPE, CIFAR_SPACE, set_fields, take_variant
 
 VARIANTS = {str(i): {"sample.index": i} for i in range(65)}
 
@@ -22,17 +22,9 @@ def get_config(variant: str = ""):
     config = default_config()
     config.name = "random_cifar"
     config.jobs = ("sample", "train", "evaluate")
-    set_fields(config, CIFAR_RECIPE)
+    set_fields(config, CIFAR_SPACE, CIFAR_RECIPE)
 
     design = config.design
-    design.block = "basic"
-    design.strides = (1, 2, 2)
-    design.kernels = (3,)
-    design.inner_ratio = (0.25, 1.0)
-    design.stem_width = (4, 64)
-    design.stem_stride = 1
-    design.multiple_of = 4
-    design.min_width = (4,)
     design.resolution = 32
     design.classes = 100
     design.macs = 41e6
@@ -42,10 +34,6 @@ def get_config(variant: str = ""):
     config.sample.count = 65
     config.sample.rho_low, config.sample.rho_high = 0.1, 1.0
     config.sample.max_growth = 2.0
-
-    config.data.source = "tfds"
-    config.data.name = "cifar100"
-    config.data.eval_split = "test"
 
     take_variant(config, variant, VARIANTS)
     return config

@@ -7,26 +7,17 @@ Expected (paper, top-1): 81.7 %. Training here: not yet run.
 """
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import IMAGENET_RECIPE, set_fields
+from deepmad_jax.recipes import BOTTLENECK_SPACE, IMAGENET_RECIPE, set_fields
 
 
 def get_config():
     """The config."""
     config = default_config()
     config.name = "st_gpu"
-    set_fields(config, IMAGENET_RECIPE)
+    set_fields(config, BOTTLENECK_SPACE, IMAGENET_RECIPE)
 
     design = config.design
-    design.block = "bottleneck"
-    design.strides = (2, 2, 2, 1, 2)
-    design.kernels = (3, 5)
-    design.inner_ratio = (0.1, 1.0)
-    design.stem_width = (8, 64)
-    design.rho = 0.3
     design.resolution = 224
     design.macs = 6.0e9
     design.params = 40e6
-
-    config.data.source = "tfds"
-    config.data.name = "imagenet2012"
     return config

@@ -13,40 +13,12 @@ from typing import TYPE_CHECKING, Any
 from deepmad_jax.arch import Architecture, tinynas
 from deepmad_jax.arch.zoo import zoo
 from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_IMAGES, SMALL_PX
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from deepmad_jax.design import Design
     from deepmad_jax.nets import Network
-
-_RESIDUAL: dict[str, Any] = {"inner_ratio": (0.25, 1.0), "rho": 0.3}
-_INVERTED: dict[str, Any] = {
-    "strides": (1, 2, 2, 2, 1, 2, 1),
-    "inner_ratio": (1.5, 6.0),
-    "stem_width": (16, 64),
-    "max_width": (1280,),
-    "final_width": 1280,
-    "rho": 0.5,
-}
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "basic": _RESIDUAL,
-    "k1kx": _RESIDUAL,
-    "bottleneck": _RESIDUAL | {"inner_ratio": (0.1, 1.0)},
-    "mbconv": _INVERTED,
-    "mbconv_se": _INVERTED,
-}
-"""Block kind -> fields of `Problem` that differ from its own defaults; the paper's spaces."""
-
-SMALL_PX = 64
-SMALL_IMAGES: dict[str, Any] = {
-    "strides": (1, 2, 2),
-    "stem_stride": 1,
-    "stem_width": (4, 64),
-    "min_width": (4,),
-    "multiple_of": 4,
-    "final_width": None,
-}
-"""What changes up to `SMALL_PX` pixels a side: three levels and narrower, as for CIFAR."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -81,7 +53,8 @@ def design(*, name: str = "design", **fields: Any) -> Designed:
     Args:
         name: of the architecture.
         fields: of `Problem`, at least one of the budgets ``macs`` and ``params``. What is left out
-            is chosen for ``block`` (default bottleneck) and ``resolution`` (224), see `DEFAULTS`.
+            is chosen for ``block`` (default bottleneck) and ``resolution`` (224), see
+            `design.program.spaces`.
     Raises:
         InvalidConfig: an unknown field, a bad value or no budget.
         InfeasibleProblem: no network meets the budgets.
@@ -98,8 +71,8 @@ def design(*, name: str = "design", **fields: Any) -> Designed:
         )
     defaults = DEFAULTS.get(fields.get("block", Problem.block), {})
     if fields.get("resolution", Problem.resolution) <= SMALL_PX:
-        defaults = defaults | SMALL_IMAGES
-    found = design_network(Problem(**(defaults | fields)), name)
+        defaults = {**defaults, **SMALL_IMAGES}
+    found = design_network(Problem(**{**defaults, **fields}), name)
     return Designed(found.architecture, found.to_dict(), found)
 
 

@@ -1,4 +1,4 @@
-"""The paper's two training recipes, Table 12, and how config files take them and make variants.
+"""The paper's two training recipes, Table 12, its design spaces, and how config files take them.
 
 Table 12 wins where the paper's section 5.1 differs. The paper also names random crop, resize, flip
 and "lighting"; lighting is colour jitter of timm's default strength here. What neither says is
@@ -11,12 +11,16 @@ from typing import Any
 
 import ml_collections
 
+from deepmad_jax.design.program import spaces
+from deepmad_jax.design.program.spaces import Space
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 Fields = Mapping[str, Any]
 """Values by dotted name, such as ``{"design.rho": 0.5}``."""
 
 IMAGENET_RECIPE: Fields = {
+    "data.source": "tfds",
+    "data.name": "imagenet2012",
     "train.epochs": 480.0,
     "train.warmup_epochs": 20.0,
     "train.cooldown_epochs": 10.0,
@@ -40,6 +44,9 @@ IMAGENET_RECIPE: Fields = {
 }
 
 CIFAR_RECIPE: Fields = {
+    "data.source": "tfds",
+    "data.name": "cifar100",
+    "data.eval_split": "test",
     "train.epochs": 1440.0,
     "train.warmup_epochs": 5.0,
     "train.cooldown_epochs": 0.0,
@@ -64,7 +71,18 @@ CIFAR_RECIPE: Fields = {
 }
 
 
-def set_fields(config: ml_collections.ConfigDict, fields: Fields) -> None:
+def _in_design(space: Space) -> Fields:
+    return {f"design.{name}": value for name, value in space.items()}
+
+
+BOTTLENECK_SPACE = _in_design(spaces.BOTTLENECK)
+MOBILE_SPACE = _in_design(spaces.MOBILE)
+INVERTED_SPACE = _in_design(spaces.INVERTED)
+CIFAR_SPACE = _in_design(spaces.CIFAR)
+"""`design.program.spaces`, as `set_fields` takes them."""
+
+
+def set_fields(config: ml_collections.ConfigDict, *groups: Fields) -> None:
     """Sets fields of a config by dotted name; an unknown one fails as in a config file.
 
     >>> from deepmad_jax.config import default_config
@@ -73,7 +91,7 @@ def set_fields(config: ml_collections.ConfigDict, fields: Fields) -> None:
     >>> config.data.auto_augment, config.train.learning_rate
     ('cifar', 0.2)
     """
-    for path, value in fields.items():
+    for path, value in (item for fields in groups for item in fields.items()):
         *parents, leaf = path.split(".")
         group = config
         for name in parents:

@@ -15,9 +15,9 @@ import deepmad_jax as dm
 from deepmad_jax.arch import BLOCKS, Architecture, Stage, Stem, cost, layer_table, tinynas
 from deepmad_jax.design.program import feasible
 from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_IMAGES
 from deepmad_jax.errors import InvalidArchitecture, InvalidConfig, MissingData, UserError
 from deepmad_jax.interop import from_network
-from deepmad_jax.library import DEFAULTS, SMALL_IMAGES
 from deepmad_jax.nets import Network
 
 README = Path(__file__).parent.parent / "README.md"
@@ -100,7 +100,7 @@ def test_every_block_kind_has_defaults_whose_space_holds_its_baselines_budget():
     for block, defaults in DEFAULTS.items():
         # Of MobileNetV2, the smallest of the paper's ImageNet budgets, and of ResNet-20.
         feasible.check_floors(Problem(block=block, macs=320e6, params=3.5e6, **defaults))
-        small = defaults | SMALL_IMAGES
+        small = {**defaults, **SMALL_IMAGES}
         feasible.check_floors(Problem(block=block, resolution=32, macs=41e6, params=28e4, **small))
 
 
