@@ -442,7 +442,7 @@ def scip(problem: Problem, seconds: float) -> Outcome:
     """The mixed-integer nonlinear model in `scip.py`, begun at a plainly rounded start."""
     from benchmarks.scip import solve
 
-    plain, box = _Plain(problem), box_of(problem)
+    plain = _Plain(problem)
     start = _shrunk(problem, random_starts(prepare(problem), 1))[0]
     u = plain.round(nearest(plain.lattice, point_of_logs(start)))
     point = to_point(plain.lattice, u) if u is not None else None

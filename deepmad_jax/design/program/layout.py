@@ -22,9 +22,9 @@ class Layout:
     stages: int
 
     @classmethod
-    def of_size(cls, size: int) -> "Layout":
-        """That of a vector of 1 + 4 S coordinates."""
-        return cls((size - 1) // 4)
+    def of_size(cls, size: int, runs: int = 4) -> "Layout":
+        """That of a vector of ``size`` coordinates, a stem's and ``runs`` for each stage."""
+        return cls((size - 1) // runs)
 
     def _run(self, first: int, runs: int = 1) -> slice:
         return slice(1 + first * self.stages, 1 + (first + runs) * self.stages)
@@ -82,6 +82,11 @@ class Layout:
         return self._run(0, 3)
 
     @functools.cached_property
+    def of_stages(self) -> slice:
+        """Everything but the stem, four runs."""
+        return self._run(0, 4)
+
+    @functools.cached_property
     def shape_size(self) -> int:
         """1 + 3 S."""
         return 1 + 3 * self.stages
@@ -90,3 +95,8 @@ class Layout:
     def size(self) -> int:
         """1 + 4 S."""
         return 1 + 4 * self.stages
+
+    @functools.cached_property
+    def unknowns(self) -> int:
+        """1 + 7 S, of the certificate."""
+        return 1 + 7 * self.stages

@@ -33,6 +33,7 @@ from deepmad_jax.design.program.lattice import (
     structural_violation,
     to_point,
 )
+from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.errors import InfeasibleProblem, InvalidConfig
 
@@ -134,7 +135,7 @@ def _walk(
     start = np.exp(rng.uniform(np.log(least), np.log(most + 1.0), (len(low), size)))
     start = np.where(lattice.low < 1.0, start - 1.0, start)  # indices of kernels begin at 0
     if problem.monotone:
-        widths = slice(0, 1 + problem.num_stages)
+        widths = Layout(problem.num_stages).widths
         start[:, widths] = np.sort(start[:, widths], axis=-1)
     u = np.asarray(repair(lattice, np.floor(start)))
     distance, _ = _distance(region, low, high, u)
