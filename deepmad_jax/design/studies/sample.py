@@ -21,19 +21,17 @@ from deepmad_jax.design.program.evaluate import (
     Form,
     Numbers,
     Point,
-    data_of,
     evaluate,
-    form_of,
     spent,
 )
 from deepmad_jax.design.program.lattice import (
     Lattice,
-    lattice_of,
     repair,
     structural_violation,
     to_point,
 )
 from deepmad_jax.design.program.layout import Layout
+from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.errors import InfeasibleProblem, InvalidConfig
 
@@ -78,7 +76,8 @@ def sample_architectures(
     """
     _check(problem, count, rho_low, rho_high, least_use, max_growth)
     edges = np.linspace(rho_low, rho_high, count + 1)
-    region = _Region(form_of(problem), data_of(problem), lattice_of(problem), least_use, max_growth)
+    prepared = prepare(problem)
+    region = _Region(prepared.form, prepared.data, prepared.lattice, least_use, max_growth)
     # A budget below the cheapest network has its own message; rho is the strata's matter.
     feasible.check_floors(dataclasses.replace(problem, rho=math.inf))
     found: dict[int, np.ndarray] = {}
