@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepmad_jax.arch import cost
-from deepmad_jax.arch.layers import Row, head_rows, se_width, stage_rows, stem_rows
+from deepmad_jax.arch.layers import head_rows, se_width, stage_rows, stem_rows
+from deepmad_jax.arch.rows import Row, is_main_path
 from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.lattice import inner_bounds, lattice_of
 from deepmad_jax.design.program.layout import Layout
@@ -266,7 +267,7 @@ def _main(rows: Iterable[Row], logs: int, section: str) -> tuple[int, np.ndarray
     """Main-path convs of a section and the sum of their log fan-ins, (logs + 1,)."""
     layers, total = 0, np.zeros(logs + 1)
     for row in rows:
-        if row.section == section and row.layer.kind == "conv" and row.layer.branch == "main":
+        if row.section == section and is_main_path(row):
             fan_in = cost.fan_in(row.layer)
             layers += 1
             if isinstance(fan_in, Posynomial):
