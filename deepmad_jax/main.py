@@ -22,6 +22,7 @@ from deepmad_jax import config as config_module
 from deepmad_jax.config import JOBS, Config
 from deepmad_jax.errors import InvalidConfig, UserError
 from deepmad_jax.jobs import DISPATCH, TOGETHER
+from deepmad_jax.paths import local
 
 _HELP = f"""\
 Design a convolutional network to a budget and train it.
@@ -84,6 +85,7 @@ def parse(argv: list[str]) -> tuple[Config, Path]:
 
     Raises:
         InvalidConfig: a flag, file, field or value that does not exist or has a wrong type.
+        UserError: a workdir that is no folder of this machine.
     """
     overrides, rest = _split_overrides(argv)
     parser = _Parser(prog="deepmad_jax", add_help=False, allow_abbrev=False)
@@ -99,7 +101,7 @@ def parse(argv: list[str]) -> tuple[Config, Path]:
     for path, text in overrides:
         config_module.override(values, path, text)
     config = config_module.to_config(values)
-    return config, Path(given.workdir or f"runs/{config.name}")
+    return config, local(given.workdir or f"runs/{config.name}")
 
 
 def run(config: Config, workdir: Path, shared: Callable[..., None] | None = None) -> None:
@@ -143,6 +145,7 @@ def _load(config: str) -> ml_collections.ConfigDict:
     """What ``get_config`` of a config file returns; ``FILE:VARIANT`` hands it the variant."""
     # ml_collections' own loader relies on a call that newer Pythons drop.
     file, _, variant = config.partition(":")
+    file = os.path.expanduser(file)  # a shell leaves the ~ of --config=~/own.py alone
     if not Path(file).is_file():
         raise InvalidConfig(f"There is no config file {file}; the project's own are in configs/.")
     try:
