@@ -6,7 +6,6 @@ building does.
 """
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from deepmad_jax.arch.zoo import ZOO, zoo
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_IMAGES, SMALL_PX
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError, did_you_mean
+from deepmad_jax.paths import local
 
 if TYPE_CHECKING:
     from deepmad_jax.design import Design
@@ -129,7 +129,7 @@ def load(
     Raises:
         UserError: nothing is there, or it does not fit; the message says what was looked for.
     """
-    path = Path(os.path.expanduser(source))
+    path = local(source)
     if path.name.lower().endswith(reference.WEIGHTS) and not path.is_dir():
         return _from_weights(path, architecture, dtype, key)
     # A folder that happens to be called like a published network is no run of it.
@@ -146,8 +146,9 @@ def export(
     """Writes the network in each format, see `interop.formats`; returns the files."""
     from deepmad_jax.interop import export as write
 
-    Path(directory).mkdir(parents=True, exist_ok=True)
-    return write(net, directory, formats, fold)
+    folder = local(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    return write(net, folder, formats, fold)
 
 
 def _architecture(source: Architecture | str | Path) -> Architecture:
@@ -193,8 +194,11 @@ def _from_workdir(
     from deepmad_jax.nets import Network
     from deepmad_jax.train import Checkpoints
 
-    with Checkpoints(checkpoints) as found:
-        variables = found.restore_variables(found.chosen_step(checkpoint))
+    # A run may be writing there.
+    with Checkpoints(checkpoints, read_only=True) as found:
+        chosen = found.chosen_step(checkpoint)
+        # The newest gives way to the one before where it is broken.
+        variables = found.restore_variables(chosen if checkpoint == "best" else None)
     net: Network = _abstract(arch, dtype)
     _fill(net, variables, checkpoints)
     return net

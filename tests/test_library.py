@@ -2,12 +2,17 @@
 
 import contextlib
 import io
+import json
+import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import grain
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -19,6 +24,7 @@ from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_IMAGES
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError
 from deepmad_jax.interop import from_network
 from deepmad_jax.nets import Network
+from deepmad_jax.train import Checkpoints, create_state
 
 README = Path(__file__).parent.parent / "README.md"
 TINY = Architecture("tiny", 16, 3, 4, Stem(4), (Stage("k1kx", 6, 4, 3, 2, 2),))
@@ -200,6 +206,34 @@ def test_weights_of_a_training_script_load_with_averages_first_or_by_key(saved, 
         np.testing.assert_array_equal(
             loaded["fc_linear.weight"], factor * weights["fc_linear.weight"].numpy()
         )
+
+
+def test_a_run_with_a_broken_checkpoint_loads_from_the_one_before_and_says_so(tmp_path):
+    (tmp_path / "architecture.json").write_text(TINY.to_json())
+    nets = {step: dm.build(TINY, seed=step) for step in (1, 2)}
+    batches = iter(grain.MapDataset.range(4).to_iter_dataset())
+    place = types.SimpleNamespace(get_state=lambda: json.dumps(batches.get_state()).encode())
+    with Checkpoints(tmp_path / "checkpoints", 2) as checkpoints:
+        for step, net in nets.items():
+            _, params, batch_stats = nnx.split(net, nnx.Param, nnx.BatchStat)
+            arrays = nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
+            checkpoints.save(create_state(*arrays, optax.sgd(0.1), ema=False), place, step)
+    os.truncate(tmp_path / "checkpoints" / "2" / "identity" / "metadata", 3)
+    with pytest.warns(UserWarning, match="checkpoint of step 2 .* cannot be read"):
+        loaded = from_network(dm.load(tmp_path))
+    for key, value in from_network(nets[1]).items():
+        np.testing.assert_array_equal(loaded[key], value)
+    os.truncate(tmp_path / "checkpoints" / "1" / "identity" / "metadata", 3)
+    with pytest.raises(UserError, match="None of the checkpoints in"):
+        dm.load(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["gs://bucket/run", "s3://bucket/net.pth", Path("gs://b/run")])
+def test_an_address_is_no_path(source):
+    with pytest.raises(UserError, match=r"is an address, but only folders and files"):
+        dm.load(source)
+    with pytest.raises(UserError, match=r"is an address, but only folders and files"):
+        dm.export(None, source, [])
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

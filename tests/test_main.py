@@ -417,6 +417,23 @@ def test_an_export_without_a_checkpoint_says_to_train_first(tmp_path, refused):
     assert "did you mean 'onnx'" in refused("--config.jobs=export", "--config.export=onx")
 
 
+@pytest.mark.parametrize("address", ["gs://bucket/run", "s3://bucket/run", "file:///tmp/run"])
+def test_an_address_as_workdir_is_refused_and_makes_no_folder(
+    tmp_path, refused, address, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    said = refused(f"--workdir={address}")
+    assert f"{address} is an address, but only folders and files of this machine" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workdir_and_a_config_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.py").write_text(Path(DIGITS).read_text())
+    config, workdir = parse(["main", "--config=~/own.py", "--workdir=~/runs/x"])
+    assert (config.name, workdir) == ("digits", tmp_path / "runs" / "x")
+
+
 def test_a_workdir_that_is_a_file_is_refused(tmp_path, refused):
     file = tmp_path / "file"
     file.write_text("")

@@ -1,0 +1,28 @@
+"""Where files are read and written: folders of this machine, or of a file system it has mounted."""
+
+import os
+import re
+from pathlib import Path
+
+from deepmad_jax.errors import UserError
+
+
+def local(path: str | Path) -> Path:
+    """The path, with ``~`` for the home folder.
+
+    Raises:
+        UserError: an address such as ``gs://bucket/run``. A run renames files and adds lines to
+            them, which object stores do not do.
+
+    >>> local("runs/r18").as_posix()
+    'runs/r18'
+    """
+    text = os.fspath(path)
+    # A Path has swallowed one of the slashes; one letter is a drive of Windows.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        raise UserError(
+            f"{text} is an address, but only folders and files of this machine are read and "
+            "written, or of a file system mounted here (NFS; a bucket by gcsfuse or the like). "
+            "Give such a path."
+        )
+    return Path(os.path.expanduser(text))
