@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmad_jax import config
+from deepmad_jax import config, fields
 from deepmad_jax.config import (
     Config,
     DataConfig,
@@ -192,7 +192,7 @@ def test_a_draw_of_no_range_or_beyond_its_end_is_refused():
 def test_words_of_the_config_are_those_the_code_knows():
     assert config.data.SOURCES == sources.SOURCES
     assert set(config.data.FRAMINGS) == set(labelled.FRAMINGS)
-    assert set(config.train.DTYPES) == set(DTYPES)
+    assert set(fields.DTYPES) == set(DTYPES)
     assert set(config.TASKS) == set(TASKS)
     assert set(config.JOBS) == set(DISPATCH)
 

@@ -183,7 +183,7 @@ def test_one_value_alone_is_a_list_of_one(given):
         ({"monotone": 1}, "monotone is 1, but must be True or False"),
         ({"block": None}, "block is None, but must be text"),
         ({"convention": b"paper"}, "convention is b'paper', but must be paper or tinynas"),
-        ({"latency_table": 3}, "latency_table is 3, but must be text"),
+        ({"latency_table": 3}, "latency_table is 3, but must be a path"),
     ],
 )
 def test_what_is_no_such_value_is_refused_by_name(fields, words):

@@ -4,12 +4,12 @@ import dataclasses
 from typing import Annotated
 
 from deepmad_jax.config.data import DataConfig
-from deepmad_jax.config.train import CHECKPOINTS, TrainConfig
+from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.studies.settings import Sampling, Sweep
 from deepmad_jax.errors import InvalidConfig
-from deepmad_jax.fields import NOT_EMPTY, FilePath, Limit, OneOf, settle
+from deepmad_jax.fields import FilePath, Limit, OneOf, Title, WhichCheckpoint, settle
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
@@ -48,7 +48,7 @@ class Config:
         profile: write a trace of a few training steps to ``profile/`` in the workdir.
     """
 
-    name: Annotated[str, NOT_EMPTY] = "unnamed"
+    name: Title = "unnamed"
     jobs: tuple[Annotated[str, OneOf(JOBS)], ...] = ("design", "train", "evaluate")
     task: Annotated[str, OneOf(TASKS)] = "classify"
     architecture: FilePath | None = None
@@ -59,7 +59,7 @@ class Config:
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
     perceptron: MlpProblem = dataclasses.field(default_factory=MlpProblem)
-    checkpoint: Annotated[str, OneOf(CHECKPOINTS)] = "newest"
+    checkpoint: WhichCheckpoint = "newest"
     certify_seconds: Limit = 60.0
     export: tuple[Annotated[str, OneOf(EXPORTS)], ...] = ("safetensors", "tinynas")
     export_fold: bool = False

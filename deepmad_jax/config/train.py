@@ -1,25 +1,18 @@
 """How a network is trained: ``config.train``."""
 
 import dataclasses
-from typing import Annotated
 
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields import (
     Count,
     NotNegative,
-    OneOf,
     Positive,
+    Precision,
     Seed,
     ShareBelowOne,
     SomeShare,
     settle,
 )
-
-CHECKPOINTS = ("newest", "best")
-"""What ``config.checkpoint`` may be."""
-
-DTYPES = ("float32", "bfloat16")
-"""What ``config.train.dtype`` may be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +78,7 @@ class TrainConfig:
     remat: bool = False
     fsdp: Count = 1
     prefetch: Count = 2
-    dtype: Annotated[str, OneOf(DTYPES)] = "bfloat16"
+    dtype: Precision = "bfloat16"
     scan: bool | None = None
     log_every_steps: Count = 50
     eval_every_epochs: Positive = 1.0

@@ -3,7 +3,6 @@
 import functools
 import numbers
 import os
-import reprlib
 import types
 import typing
 from collections.abc import Callable
@@ -152,8 +151,8 @@ _READ: dict[type, Callable[[Any], Any]] = {
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else reprlib.repr(value)
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else f"{text[:70]} ... {text[-20:]}"
 
 
 def _words(kind: _Kind) -> str:
@@ -161,6 +160,8 @@ def _words(kind: _Kind) -> str:
         if isinstance(limit, OneOf):
             return f"{limit} or None" if kind.optional else str(limit)
     words = {int: "an integer", float: "a number", bool: "True or False", str: "text"}[kind.base]
+    if HOME in kind.limits:
+        words = "a path or name"
     if kind.base is float:
         words += ", such as 0.5 or 1.8G"
     if any(isinstance(limit, Range) and limit.unlimited for limit in kind.limits):

@@ -81,6 +81,12 @@ class _NotEmpty:
 
 NOT_EMPTY = _NotEmpty()
 
+CHECKPOINTS = ("newest", "best")
+"""Which checkpoint of a run may be asked for."""
+
+DTYPES = ("float32", "bfloat16")
+"""What a network may compute in."""
+
 HOME = "home"
 """Marks text in which a leading ``~`` is the user's home directory."""
 
@@ -101,6 +107,10 @@ Pixels = Annotated[int, Range(1, 2**16)]
 OddSize = Annotated[int, Range(1, 2**16), _Odd()]
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # JAX takes a larger seed for its last 32 bits
 FilePath = Annotated[str, HOME]
+SomePath = Annotated[str, HOME, NOT_EMPTY]
+Title = Annotated[str, NOT_EMPTY]
+WhichCheckpoint = Annotated[str, OneOf(CHECKPOINTS)]
+Precision = Annotated[str, OneOf(DTYPES)]
 
 
 def expand_home(text: str) -> str:
