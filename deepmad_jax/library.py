@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from deepmad_jax.arch import Architecture, tinynas
+from deepmad_jax.arch import Architecture, reference
 from deepmad_jax.arch import zoo as published
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_IMAGES, SMALL_PX
@@ -117,6 +117,7 @@ def load(
     classes: int = 1000,
     dtype: Any = "float32",
     checkpoint: str = "newest",
+    key: str | None = None,
 ) -> Any:
     """A `nets.Network` where ``source`` holds weights, an `Architecture` where it does not.
 
@@ -126,36 +127,41 @@ def load(
     folder of a run that has trained  Network of a checkpoint (the averages, where kept)
     folder of a run that has not      Architecture
     ``.safetensors``                  Network
-    ``.npz``, ``.pth.tar``, ``.pth``  Network, weights by the released PyTorch code's keys
+    ``.npz``                          Network, weights by the released PyTorch code's keys
+    ``.pth.tar``, ``.pth``, ``.pt``   the same; also as training scripts save them, see ``key``
     ``.json``                         Architecture
     ``.txt``                          Architecture of a TinyNAS structure file
     a name                            Architecture of the published network of that name
     ================================  ============================================================
 
     Args:
-        source: a path, or a name where no such file exists.
+        source: a path, with ``~`` for the home folder, or a name.
         architecture: of the weights, or what this function makes one of. None: the one inside a
             ``.safetensors`` file, else the ``architecture.json`` beside the file.
         resolution, classes: of a ``.txt`` file, which does not say.
         dtype: of the network's computation.
         checkpoint: of a run's folder, ``newest`` or ``best`` (by the run's own evaluations).
+        key: under which a PyTorch file has its weights, such as ``model``. None looks for them, and
+            takes averages of the weights (``model_ema``, ``state_dict_ema``) before the weights.
     Raises:
         UserError: nothing is there, or it does not fit; the message says what was looked for.
     """
-    path = _path(source, "source")
+    name = convert(source, SomePath, "source")
+    path = Path(name)
     dtype = _dtype(dtype)
     checkpoint = convert(checkpoint, WhichCheckpoint, "checkpoint")
     resolution = convert(resolution, Pixels, "resolution")
     classes = convert(classes, Channels, "classes")
-    if path.is_dir():
+    key = convert(key, Title | None, "key")
+    if path.name.lower().endswith(reference.WEIGHTS) and not path.is_dir():
+        return _from_weights(path, architecture, dtype, key)
+    # A folder that happens to be called like a published network is no run of it.
+    is_run = name not in published.ZOO or (path / "architecture.json").exists()
+    if path.is_dir() and is_run:
         return _from_workdir(path, architecture, dtype, checkpoint)
-    if path.name.endswith((".safetensors", ".npz", ".pth.tar", ".pth", ".pt")):
-        return _from_weights(path, architecture, dtype)
-    if path.suffix == ".json":
-        return Architecture.load(path)
-    if path.suffix == ".txt":
-        return tinynas.load(path, resolution=resolution, classes=classes)
-    return published.zoo(str(path))
+    if name in published.ZOO or not reference.is_path(name):
+        return published.zoo(name)
+    return reference.load(path, resolution=resolution, classes=classes)
 
 
 def export(
@@ -226,14 +232,16 @@ def _dtype(dtype: Any) -> str:
     return name
 
 
-def _from_weights(path: Path, architecture: Architecture | str | Path | None, dtype: Any) -> Any:
+def _from_weights(
+    path: Path, architecture: Architecture | str | Path | None, dtype: Any, key: str | None
+) -> Any:
     from deepmad_jax.interop import embedded_architecture, load_into, read_weights
 
-    weights = read_weights(path)
+    weights = read_weights(path, key)
     beside = path.with_name("architecture.json")
     if architecture is not None:
         arch = _architecture(architecture)
-    elif path.suffix == ".safetensors" and (embedded := embedded_architecture(path)):
+    elif path.suffix.lower() == ".safetensors" and (embedded := embedded_architecture(path)):
         arch = embedded
     elif beside.exists():
         arch = Architecture.load(beside)

@@ -23,8 +23,6 @@ from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.studies.settings import Sampling
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields.groups import kinds_of
-from deepmad_jax.jobs import DISPATCH
-from deepmad_jax.tasks import TASKS
 from deepmad_jax.tasks.classify.task import DTYPES
 
 
@@ -193,8 +191,6 @@ def test_words_of_the_config_are_those_the_code_knows():
     assert config.data.SOURCES == sources.SOURCES
     assert set(config.data.FRAMINGS) == set(labelled.FRAMINGS)
     assert set(fields.DTYPES) == set(DTYPES)
-    assert set(config.TASKS) == set(TASKS)
-    assert set(config.JOBS) == set(DISPATCH)
 
 
 def test_differing_fields_are_named_with_both_values():

@@ -19,7 +19,7 @@ from deepmad_jax.design import designer
 from deepmad_jax.design.program import feasible
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_IMAGES
-from deepmad_jax.errors import InvalidArchitecture, InvalidConfig, MissingData, UserError
+from deepmad_jax.errors import InvalidConfig, MissingData, UserError
 from deepmad_jax.interop import from_network
 from deepmad_jax.nets import Network
 
@@ -195,10 +195,45 @@ def test_weights_of_another_architecture_are_refused(saved):
         dm.load(saved[1] / "tiny.npz", architecture=other)
 
 
-@pytest.mark.parametrize("name", ["nowhere/architecture.json", "no_such_network"])
-def test_what_is_not_there_is_named(name):
-    with pytest.raises((InvalidArchitecture, MissingData, UserError), match=name):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere/architecture.json", "Cannot read the architecture file nowhere/.*No such file"),
+        ("does/not/exist", "Cannot read the architecture file does/not/exist: No such file"),
+        ("does/not/exist.pth", "no file of weights at does/not/exist.pth"),
+        ("exist.PT", "no file of weights at exist.PT"),
+        ("exist.ckpt", "Cannot read the architecture file exist.ckpt: No such file"),
+        ("./resnet50", "Cannot read the architecture file resnet50: No such file"),
+        ("no_such_network", "no published network 'no_such_network'"),
+        ("resnet50.a1_in1k", "did you mean 'resnet50'"),
+    ],
+)
+def test_what_is_not_there_is_named(name, words):
+    with pytest.raises(UserError, match=words):
         dm.load(name)
+
+
+def test_a_folder_called_like_a_published_network_hides_it_only_where_it_is_a_run(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet20").mkdir()
+    assert dm.load("resnet20").name == "resnet20"
+    (tmp_path / "resnet20" / "architecture.json").write_text(TINY.to_json())
+    assert dm.load("resnet20") == TINY
+
+
+def test_weights_of_a_training_script_load_with_averages_first_or_by_key(saved, tmp_path):
+    torch = pytest.importorskip("torch")
+    weights = {key: torch.from_numpy(value) for key, value in from_network(saved[0]).items()}
+    doubled = {key: 2 * value for key, value in weights.items()}
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"model": doubled, "model_ema": weights}, path)
+    for key, factor in ((None, 1), ("model", 2)):
+        loaded = from_network(dm.load(path, architecture=TINY, key=key))
+        np.testing.assert_array_equal(
+            loaded["fc_linear.weight"], factor * weights["fc_linear.weight"].numpy()
+        )
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

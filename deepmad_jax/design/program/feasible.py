@@ -10,6 +10,7 @@ import numpy as np
 
 from deepmad_jax.arch.cost import fan_in
 from deepmad_jax.arch.layers import layer_table
+from deepmad_jax.arch.rows import is_main_path
 from deepmad_jax.design.program.entropy import effectiveness
 from deepmad_jax.design.program.evaluate import Numbers, data_of, evaluate, form_of
 from deepmad_jax.design.program.lattice import Lattice, inner_bounds, lattice_of, repair, to_point
@@ -118,7 +119,7 @@ def least_rho(problem: Problem) -> float:
     for bound in (lattice.low, lattice.high):
         widest[depths] = bound[depths]
         rows = layer_table(problem.architecture("widest", to_point(lattice, widest)))
-        convs = [row for row in rows if row.layer.kind == "conv" and row.layer.branch == "main"]
+        convs = [row for row in rows if is_main_path(row)]
         counts.append(sum(row.repeat for row in convs))
         greatest = max(greatest, *(np.log(fan_in(row.layer)) for row in convs))
         stem_log = float(np.log(fan_in(convs[0].layer)))

@@ -21,10 +21,10 @@ from typing import NamedTuple
 import numpy as np
 
 from deepmad_jax.arch.layers import se_width
+from deepmad_jax.design.program.box import box_of
 from deepmad_jax.design.program.entropy import depth_penalty
 from deepmad_jax.design.program.posynomials import posynomials_of
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.relaxation.lagrangian import box_of
 from deepmad_jax.design.search.interior_point import PRICE, dot, interior_point, times, weighted
 
 _MARGIN = 0.02  # of the box's width, which the start keeps from its ends

@@ -21,18 +21,17 @@ from deepmad_jax.design.program.evaluate import (
     Form,
     Numbers,
     Point,
-    data_of,
     evaluate,
-    form_of,
     spent,
 )
 from deepmad_jax.design.program.lattice import (
     Lattice,
-    lattice_of,
     repair,
     structural_violation,
     to_point,
 )
+from deepmad_jax.design.program.layout import Layout
+from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.errors import InfeasibleProblem, InvalidConfig
 
@@ -77,7 +76,8 @@ def sample_architectures(
     """
     _check(problem, count, rho_low, rho_high, least_use, max_growth)
     edges = np.linspace(rho_low, rho_high, count + 1)
-    region = _Region(form_of(problem), data_of(problem), lattice_of(problem), least_use, max_growth)
+    prepared = prepare(problem)
+    region = _Region(prepared.form, prepared.data, prepared.lattice, least_use, max_growth)
     # A budget below the cheapest network has its own message; rho is the strata's matter.
     feasible.check_floors(dataclasses.replace(problem, rho=math.inf))
     found: dict[int, np.ndarray] = {}
@@ -134,7 +134,7 @@ def _walk(
     start = np.exp(rng.uniform(np.log(least), np.log(most + 1.0), (len(low), size)))
     start = np.where(lattice.low < 1.0, start - 1.0, start)  # indices of kernels begin at 0
     if problem.monotone:
-        widths = slice(0, 1 + problem.num_stages)
+        widths = Layout(problem.num_stages).widths
         start[:, widths] = np.sort(start[:, widths], axis=-1)
     u = np.asarray(repair(lattice, np.floor(start)))
     distance, _ = _distance(region, low, high, u)
