@@ -173,7 +173,7 @@ def test_one_value_alone_is_a_list_of_one(given):
         ({"kernels": "3,,5"}, "kernels holds '', but each must be an integer"),
         ({"kernels": (3.5,)}, r"kernels holds 3\.5, but each must be an integer"),
         ({"stem_width": object}, "stem_width holds <class 'object'>, but each must be an integer"),
-        ({"resolution": "224px"}, "resolution is '224px', but must be an integer .the units are"),
+        ({"resolution": "224px"}, "resolution is '224px', but must be an integer: the units are"),
         ({"resolution": 224.5}, r"resolution is 224\.5, but must be an integer"),
         ({"seed": None}, "seed is None, but must be an integer"),
         ({"seed": 1.5}, r"seed is 1\.5, but must be an integer"),

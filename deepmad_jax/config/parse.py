@@ -1,5 +1,6 @@
 """Values into a `Config`, from a config file and from command-line text."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -28,7 +29,7 @@ def to_config(values: Any) -> Config:
             out of range.
     """
     if isinstance(values, ml_collections.ConfigDict):
-        values = values.to_dict()
+        values = _resolved(values, "config")
     return build(Config, values, "config")
 
 
@@ -49,14 +50,21 @@ def override(values: ml_collections.ConfigDict, path: str, text: str) -> None:
         cls = kind_of(cls, name, where)
         if not dataclasses.is_dataclass(cls):
             raise InvalidConfig(f"config.{path}: {name} is a single field and holds no others.")
+        if name not in values:  # a file may leave out what it leaves alone
+            _set(values, name, ml_collections.ConfigDict(type_safe=False))
         values, where = values[name], f"{where}.{name}"
+        if not isinstance(values, ml_collections.ConfigDict):
+            raise InvalidConfig(
+                f"{where} is {values!r}, so that config.{path} cannot be set: the config file must "
+                f"leave it a group and set its fields, such as {where}.{leaf} = ..."
+            )
     kind = kind_of(cls, leaf, where)
     if dataclasses.is_dataclass(kind):
         raise InvalidConfig(
             f"config.{path} is a group of fields; set one of them, such as "
             f"config.{path}.{dataclasses.fields(kind)[0].name}."
         )
-    values[leaf] = convert(text, kind, f"config.{path}")
+    _set(values, leaf, convert(text, kind, f"config.{path}"))
 
 
 def differing_fields(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -74,6 +82,35 @@ def differing_fields(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain nested dict of a `Config`, as written to ``config.json``."""
     return _plain(config)
+
+
+def _set(group: ml_collections.ConfigDict, name: str, value: Any) -> None:
+    # Unlocked only where it is needed: that computes every value, and some are still to be set.
+    is_new = group.is_locked and name not in group
+    unlocked = group.unlocked() if is_new else contextlib.nullcontext()
+    untyped = group.ignore_type() if group.is_type_safe else contextlib.nullcontext()
+    with unlocked, untyped:
+        group[name] = value
+
+
+def _resolved(group: ml_collections.ConfigDict, where: str) -> dict[str, Any]:
+    """The values of a ConfigDict, those that are computed from others among them."""
+    if where.count(".") > 9:
+        raise InvalidConfig(f"{'.'.join(where.split('.')[:3])} is a group that holds itself.")
+    found = {}
+    for name, value in group.items(preserve_field_references=True):
+        if isinstance(value, ml_collections.ConfigDict):
+            value = _resolved(value, f"{where}.{name}")
+        elif isinstance(value, ml_collections.FieldReference):
+            try:
+                value = value.get()
+            except Exception as error:  # of the config's own functions, or a value still to be set
+                raise InvalidConfig(
+                    f"{where}.{name} has no value ({type(error).__name__}: {error}): give it one, "
+                    f"as with --{where}.{name}=VALUE."
+                ) from error
+        found[name] = value
+    return found
 
 
 def _plain(value: Any) -> Any:

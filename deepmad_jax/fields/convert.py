@@ -91,7 +91,7 @@ def _one(value: Any, kind: _Kind, opening: str, must: str) -> Any:
     try:
         result = _READ[kind.base](value)
     except (NotANumber, TypeError, ValueError, OverflowError) as error:
-        hint = f" ({error})" if isinstance(error, NotANumber) and str(error) else ""
+        hint = f": {error}" if isinstance(error, NotANumber) and str(error) else ""
         raise InvalidConfig(
             f"{opening} {_shown(value)}, but {must} {_words(kind)}{hint}."
         ) from None
