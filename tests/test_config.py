@@ -1,6 +1,5 @@
 """Config fields: names, types, command-line text."""
 
-import ast
 import dataclasses
 import functools
 from pathlib import Path
@@ -19,11 +18,21 @@ from deepmad_jax.config import (
     to_dict,
 )
 from deepmad_jax.data import labelled, sources
+from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.studies.settings import Sampling
+from deepmad_jax.design.studies.settings import Sampling, Sweep
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields.groups import kinds_of
 from deepmad_jax.tasks.classify.task import DTYPES
+from tests.field_reads import fields_read
+
+ROOT = Path(__file__).parent.parent / "deepmad_jax"
+SOURCES = {
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path.read_text(encoding="utf-8")
+    for path in ROOT.rglob("*.py")
+}
+GROUPS = (Config, Problem, DataConfig, TrainConfig, Sweep, Sampling, MlpProblem)
+MODULES = {cls.__name__: cls.__module__ for cls in GROUPS}
 
 
 @pytest.fixture
@@ -199,16 +208,27 @@ def test_differing_fields_are_named_with_both_values():
 
 
 def test_a_field_that_no_code_reads_does_not_exist():
-    root = Path(__file__).parent.parent / "deepmad_jax"
-    read = set()
-    for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-                read.add(node.attr)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                read.add(node.value)  # getattr(problem, "min_width")
-    # f"min_{kind}" in problem.py reads these.
-    read |= {"min_depth", "max_depth"}
-    for cls in (Config, DataConfig, TrainConfig, Problem):
-        for field in dataclasses.fields(cls):
-            assert field.name in read, f"{cls.__name__}.{field.name}"
+    read = fields_read(SOURCES, MODULES)
+    fields = {(cls.__name__, field.name) for cls in GROUPS for field in dataclasses.fields(cls)}
+    assert fields - read == set()
+
+
+@pytest.mark.parametrize("group", MODULES)
+def test_a_field_that_only_its_own_checks_read_would_be_found(group):
+    # Names that nobody uses, methods of lists, and words that stand in many files.
+    names = {"unheard_of", "count", "items", "path", "shape"}
+    names -= {"count"} if group == "Sampling" else set()
+    before, start, after = SOURCES[MODULES[group]].partition(f"class {group}:")
+    post_init = "    def __post_init__(self) -> None:\n"
+    assert post_init in after
+    fields = "".join(f"    {name}: int = 1\n" for name in names)
+    reads = "".join(f"    assert group.{name} and getattr(group, '{name}')\n" for name in names)
+    after = after.replace(post_init, f"{fields}\n{post_init}        _check_more(self)\n", 1)
+    after += f"\n\ndef _check_more(group: {group}) -> None:\n{reads}"
+    after += f"\n\ndef asked_by_nobody(group: {group}) -> None:\n{reads}"
+    changed = SOURCES | {MODULES[group]: f"{before}{start}{after}"}
+    new = {(group, name) for name in names}
+    assert not new & fields_read(changed, MODULES)
+    # One real use is enough.
+    user = f"def use(group: {group}) -> None:\n{reads}"
+    assert new <= fields_read(changed | {"deepmad_jax.user": user}, MODULES)
