@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from deepmad_jax.errors import UserError
+from deepmad_jax.errors import InvalidConfig, UserError
 
 
 def local(path: str | Path) -> Path:
@@ -25,4 +25,20 @@ def local(path: str | Path) -> Path:
             "written, or of a file system mounted here (NFS; a bucket by gcsfuse or the like). "
             "Give such a path."
         )
-    return Path(os.path.expanduser(text))
+    return Path(expand_home(text))
+
+
+def expand_home(text: str) -> str:
+    """The path with a leading ``~`` replaced, which a shell does not do after an equals sign.
+
+    Raises:
+        InvalidConfig: ``~name`` of no user here.
+    """
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        user = path.partition("/")[0]
+        raise InvalidConfig(
+            f"The path {text!r} starts with the home directory of {user[1:]!r}, whom this machine "
+            f"does not know; for a folder that is called so, write ./{text}."
+        )
+    return path
