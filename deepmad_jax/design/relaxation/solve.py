@@ -92,9 +92,10 @@ def solve_at_depths(
         low[where] = high[where] = start[where] = np.log(vector)
         with jax.enable_x64(True):
             fixed = Box(low, high, box.log_least_inner)
-            x, objective, violation, *_ = _solve(form, data, fixed, start)
+            results = jax.tree.map(np.asarray, _solve(form, data, fixed, start))
+        x, objective, violation, *_ = results
         if violation <= MAX_VIOLATION:
-            point = Point(*(np.asarray(part) for part in to_point(np.asarray(x))))
+            point = Point(*to_point(x))
             points.append((float(objective), point))
     return points
 
