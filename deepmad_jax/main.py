@@ -7,6 +7,11 @@ Each job reads what the ones before left in the workdir, so any of them can be r
 of the user's ends with one message on stderr and exit status 2; what was already computed stays.
 """
 
+from deepmad_jax.interrupts import INTERRUPTED, MESSAGE, watch_for_interrupts
+
+if __name__ == "__main__":
+    watch_for_interrupts()  # before the imports below, which take their time
+
 import os
 import sys
 from collections.abc import Callable
@@ -69,8 +74,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted; what was already saved in the workdir stays.", file=sys.stderr)
-        return 130
+        print(f"\n{MESSAGE}", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
