@@ -4,7 +4,10 @@ Grain's own state holds a place for every worker, so that it fits one number of 
 batch t is a function of t, a new chain of Grain iterators that starts at t goes on exactly.
 """
 
+import gc
 import json
+import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +15,10 @@ import grain
 import numpy as np
 
 from deepmad_jax.data.corrupt import Tally
+from deepmad_jax.errors import UserError
+
+FREEING_SECONDS = 0.05
+"""Grain has a thread that gives shared memory back; this much time it gets where an error comes."""
 
 Batch = dict[str, np.ndarray]
 
@@ -29,11 +36,21 @@ class Batches(grain.DatasetIterator[Batch]):
         self._start, self._tally = start, tally
         self._next_batch = 0
         # Made when it is needed: workers of a place that is moved at once would start for nothing.
-        self._moving: grain.DatasetIterator | None = None
+        self._moving: list[grain.DatasetIterator] = []
+        self._end: Callable[[], object] = _nothing
 
     def __next__(self) -> Batch:
         self._assert_not_closed()
-        batch = next(self._begin())
+        try:
+            batch = next(self._begin())
+        except UserError as error:
+            # A worker's. The frames of Grain hold the shared memory of other batches, in circles,
+            # and Python would report it as leaked.
+            error = error.with_traceback(None)
+            self._stop()
+            gc.collect()
+            time.sleep(FREEING_SECONDS)
+            raise error from None
         self._next_batch += 1
         self._tally.add(batch["corrupt"])
         return {name: values for name, values in batch.items() if name != "corrupt"}
@@ -59,11 +76,19 @@ class Batches(grain.DatasetIterator[Batch]):
         return f"Batches({json.dumps(self.get_state())})"
 
     def _begin(self) -> grain.DatasetIterator:
-        if self._moving is None:
-            self._moving = self._start(self._next_batch)
-        return self._moving
+        if not self._moving:
+            self._moving.append(self._start(self._next_batch))
+            # Also at the end of a program that never closes: by then half of the modules that
+            # Grain's own `__del__` needs may be gone.
+            self._end = weakref.finalize(self, _close, self._moving)
+        return self._moving[0]
 
     def _stop(self) -> None:
-        if self._moving is not None:
-            self._moving.close()
-            self._moving = None
+        self._end()
+
+
+def _close(moving: list[grain.DatasetIterator]) -> None:
+    moving.pop().close()
+
+
+def _nothing() -> None: ...

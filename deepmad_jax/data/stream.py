@@ -172,7 +172,8 @@ def _read(chunks: Any, share: int, workers: int, first_batch: int) -> grain.Data
         # Threads that share one core cost a twentieth of it.
         threads = min(READ_THREADS, _cores())
         moving = stream.to_iter_dataset(grain.ReadOptions(threads, READ_THREADS))
-    if in_batch > 1:
+    # A chunk of a worker lies in shared memory until it is copied; who keeps a batch would keep it.
+    if in_batch > 1 or workers:
         moving = moving.batch(in_batch, batch_fn=_join)
         # In a thread: joining a batch of 2048 images at 224 pixels takes tens of milliseconds.
         moving = grain.experimental.ThreadPrefetchIterDataset(moving, prefetch_buffer_size=1)
