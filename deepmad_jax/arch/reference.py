@@ -16,6 +16,7 @@ from deepmad_jax.arch import tinynas
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.arch.zoo import ZOO, with_changes, zoo
 from deepmad_jax.errors import InvalidArchitecture
+from deepmad_jax.paths import local
 
 WEIGHTS = (".npz", ".safetensors", ".pth.tar", ".pth", ".pt")
 """Endings of files of weights, which `interop.files` reads."""
@@ -44,7 +45,7 @@ def published(name: str, **changes: int) -> str:
 def from_file(path: str | Path) -> str:
     """The reference of an ``architecture.json``; raises `InvalidArchitecture` naming the file."""
     # With a slash no file is taken for a network of its name.
-    text = os.path.join(".", os.path.expanduser(path))
+    text = os.path.join(".", local(path))
     load(text)
     return text
 
@@ -89,7 +90,7 @@ def load(path: str | Path, *, resolution: int = 224, classes: int = 1000) -> Arc
     Raises:
         InvalidArchitecture: no such file, or what it holds is no architecture.
     """
-    path = Path(os.path.expanduser(path))
+    path = local(path)
     if path.is_dir():
         path = path / "architecture.json"
     ending = path.suffix.lower()

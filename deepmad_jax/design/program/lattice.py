@@ -90,7 +90,9 @@ def inner_bounds(lattice: Lattice, width: Array) -> tuple[Array, Array]:
     exact = xp.rint(width * lattice.ratio_low)
     whole = (xp.abs(width * lattice.ratio_low - exact) < 1e-6) & (exact >= 1)
     fixed = lattice.fixed_ratio > 0
-    return xp.where(fixed, exact, least), xp.where(fixed, xp.where(whole, exact, 0.0), most)
+    # At least 1 also where there is none: a fan-in of 0 has no logarithm.
+    least = xp.where(fixed, xp.maximum(exact, 1.0), least)
+    return least, xp.where(fixed, xp.where(whole, exact, 0.0), most)
 
 
 def to_point(lattice: Lattice, u: Array) -> Point:

@@ -86,6 +86,9 @@ MEASURES: dict[str, Callable[[Sections, Array, Array], list[Array]]] = {
 }
 """Field of `Problem` that holds the limit -> what it limits."""
 
+COUNTS = ("layers", "activations")
+"""Those that are whole numbers."""
+
 UNITS = {
     "layers": "main-path layers",
     "activations": "elements at the peak",

@@ -275,7 +275,7 @@ def _log_squeezed(fixed: FixedChoices, chosen: np.ndarray) -> np.ndarray:
     inner = chosen[:, 1 + stages : 1 + 2 * stages]
     if fixed.ratio_fixed:
         inner = chosen[:, 1 : 1 + stages] + fixed.low[1 + stages : 1 + 2 * stages]
-    channels = np.rint(np.exp(inner))
+    channels = np.maximum(np.rint(np.exp(inner)), 1.0)
     return np.where(np.isnan(inner), 0.0, np.log(se_width(channels) / (0.25 * channels)))
 
 

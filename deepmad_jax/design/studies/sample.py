@@ -17,6 +17,7 @@ from deepmad_jax.arch.growth import width_growth
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.program import feasible
 from deepmad_jax.design.program.evaluate import (
+    REAL_SLACK,
     Data,
     Form,
     Numbers,
@@ -163,7 +164,7 @@ def _distance(
     growth = np.log(point.width / before)
     distance = distance + np.maximum(0.0, growth - np.log(region.max_growth) - 1e-12).sum(-1)
     extras = spent(region.data, numbers)[..., 3:]  # after macs, params and rho
-    distance = distance + np.maximum(0.0, extras - 1.0).sum(-1)
+    distance = distance + np.maximum(0.0, extras - 1.0 - REAL_SLACK).sum(-1)
     use = np.maximum(numbers.macs / region.data.macs, numbers.params / region.data.params)
     inside = (
         (distance == 0.0)
