@@ -14,7 +14,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from deepmad_jax.data.corrupt import Tally
+from deepmad_jax.data.corrupt import CORRUPT, UNLABELLED, Tally
 from deepmad_jax.errors import UserError
 
 FREEING_SECONDS = 0.05
@@ -24,11 +24,11 @@ Batch = dict[str, np.ndarray]
 
 
 class Batches(grain.DatasetIterator[Batch]):
-    """Batches without their ``corrupt`` marks, which go to the tally.
+    """Batches without the marks of what was left out, which go to the tally.
 
     Args:
         start: makes an iterator that begins with the batch of a number.
-        tally: of corrupt images.
+        tally: of images left out.
     """
 
     def __init__(self, start: Callable[[int], grain.DatasetIterator], tally: Tally):
@@ -43,6 +43,9 @@ class Batches(grain.DatasetIterator[Batch]):
         self._assert_not_closed()
         try:
             batch = next(self._begin())
+        except StopIteration:
+            self._tally.end()
+            raise
         except UserError as error:
             # A worker's. The frames of Grain hold the shared memory of other batches, in circles,
             # and Python would report it as leaked.
@@ -52,17 +55,17 @@ class Batches(grain.DatasetIterator[Batch]):
             time.sleep(FREEING_SECONDS)
             raise error from None
         self._next_batch += 1
-        self._tally.add(batch["corrupt"])
-        return {name: values for name, values in batch.items() if name != "corrupt"}
+        self._tally.add(batch[CORRUPT], batch[UNLABELLED])
+        return {n: values for n, values in batch.items() if n not in (CORRUPT, UNLABELLED)}
 
     def get_state(self) -> dict[str, Any]:
         """The next batch's number, and the numbers of the corrupt images met so far."""
-        return {"next_batch": self._next_batch, "corrupt": sorted(self._tally.numbers)}
+        return {"next_batch": self._next_batch, "corrupt": sorted(self._tally.corrupt)}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._stop()
         self._next_batch = state["next_batch"]
-        self._tally.numbers = set(state["corrupt"])
+        self._tally.corrupt = set(state["corrupt"])
 
     def start_prefetch(self) -> None:
         self._begin().start_prefetch()
