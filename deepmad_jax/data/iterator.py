@@ -18,7 +18,7 @@ from deepmad_jax.data.corrupt import CORRUPT, UNLABELLED, Tally
 from deepmad_jax.errors import UserError
 
 FREEING_SECONDS = 0.05
-"""Grain has a thread that gives shared memory back; this much time it gets where an error comes."""
+"""Grain has a thread that gives shared memory back; this much time it gets at the end."""
 
 Batch = dict[str, np.ndarray]
 
@@ -29,11 +29,12 @@ class Batches(grain.DatasetIterator[Batch]):
     Args:
         start: makes an iterator that begins with the batch of a number.
         tally: of images left out.
+        workers: how many processes ``start`` starts.
     """
 
-    def __init__(self, start: Callable[[int], grain.DatasetIterator], tally: Tally):
+    def __init__(self, start: Callable[[int], grain.DatasetIterator], tally: Tally, workers: int):
         super().__init__()
-        self._start, self._tally = start, tally
+        self._start, self._tally, self._workers = start, tally, workers
         self._next_batch = 0
         # Made when it is needed: workers of a place that is moved at once would start for nothing.
         self._moving: list[grain.DatasetIterator] = []
@@ -43,20 +44,17 @@ class Batches(grain.DatasetIterator[Batch]):
         self._assert_not_closed()
         try:
             batch = next(self._begin())
-        except StopIteration:
+        except (UserError, StopIteration) as error:
+            # Without the frames of Grain, which hold shared memory: see `_close`.
+            end = error.with_traceback(None)
+        else:
+            self._next_batch += 1
+            self._tally.add(batch[CORRUPT], batch[UNLABELLED])
+            return {n: values for n, values in batch.items() if n not in (CORRUPT, UNLABELLED)}
+        self._stop()
+        if isinstance(end, StopIteration):
             self._tally.end()
-            raise
-        except UserError as error:
-            # A worker's. The frames of Grain hold the shared memory of other batches, in circles,
-            # and Python would report it as leaked.
-            error = error.with_traceback(None)
-            self._stop()
-            gc.collect()
-            time.sleep(FREEING_SECONDS)
-            raise error from None
-        self._next_batch += 1
-        self._tally.add(batch[CORRUPT], batch[UNLABELLED])
-        return {n: values for n, values in batch.items() if n not in (CORRUPT, UNLABELLED)}
+        raise end from None
 
     def get_state(self) -> dict[str, Any]:
         """The next batch's number, and the numbers of the corrupt images met so far."""
@@ -83,15 +81,22 @@ class Batches(grain.DatasetIterator[Batch]):
             self._moving.append(self._start(self._next_batch))
             # Also at the end of a program that never closes: by then half of the modules that
             # Grain's own `__del__` needs may be gone.
-            self._end = weakref.finalize(self, _close, self._moving)
+            self._end = weakref.finalize(self, _close, self._moving, self._workers)
         return self._moving[0]
 
     def _stop(self) -> None:
         self._end()
 
 
-def _close(moving: list[grain.DatasetIterator]) -> None:
+def _close(moving: list[grain.DatasetIterator], workers: int) -> None:
     moving.pop().close()
+    if workers:
+        # Batches on their way lie in shared memory, which is given back when the last array of it
+        # goes. Grain's frames and iterators refer to each other in circles, so some go with the
+        # next collection only, and at the end of the program there is none: Python's resource
+        # tracker would call them leaked.
+        gc.collect()
+        time.sleep(FREEING_SECONDS)
 
 
 def _nothing() -> None: ...

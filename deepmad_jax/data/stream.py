@@ -17,6 +17,7 @@ Grain moves the data: workers make chunks of a batch, not single images, because
 
 import functools
 import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,7 +62,8 @@ def endless(
         source, samples, reading, seed % 2**32, _chunk_size(share), index=index, count=count
     )
     tally = _tally(source, samples, reading)
-    return Batches(functools.partial(_read, chunks, share, reading.workers), tally)
+    start = functools.partial(_read, chunks, share, reading.workers)
+    return Batches(start, tally, reading.workers)
 
 
 def once(source: Source, samples: Samples, reading: Reading, *, batch_size: int) -> Batches:
@@ -83,7 +85,8 @@ def once(source: Source, samples: Samples, reading: Reading, *, batch_size: int)
         source, samples, reading, num_batches * share, _chunk_size(share), index, count
     )
     tally = _tally(source, samples, reading)
-    return Batches(functools.partial(_read, chunks, share, reading.workers), tally)
+    start = functools.partial(_read, chunks, share, reading.workers)
+    return Batches(start, tally, reading.workers)
 
 
 def _tally(source: Source, samples: Samples, reading: Reading) -> Tally:
@@ -126,7 +129,9 @@ def _read(chunks: Any, share: int, workers: int, first_batch: int) -> grain.Data
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        moving = stream.to_iter_dataset(grain.ReadOptions(1, 1)).mp_prefetch(options)
+        moving = stream.to_iter_dataset(grain.ReadOptions(1, 1)).mp_prefetch(
+            options, worker_init_fn=_leave_interrupts_to_the_main_process
+        )
     else:
         # Threads that share one core cost a twentieth of it.
         threads = min(READ_THREADS, _cores())
@@ -137,6 +142,11 @@ def _read(chunks: Any, share: int, workers: int, first_batch: int) -> grain.Data
         # In a thread: joining a batch of 2048 images at 224 pixels takes tens of milliseconds.
         moving = grain.experimental.ThreadPrefetchIterDataset(moving, prefetch_buffer_size=1)
     return iter(moving)
+
+
+def _leave_interrupts_to_the_main_process(worker: int, workers: int) -> None:
+    # Ctrl-C reaches them all; workers that die of it leave tracebacks and their shared memory.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _cores() -> int:

@@ -1,12 +1,14 @@
 """A program that leaves worker processes in every way: test_workers.py reads what it says."""
 
 import dataclasses
+import os
+import signal
 
 from deepmad_jax.config import DataConfig
-from deepmad_jax.data import open_dataset, train_batches
+from deepmad_jax.data import eval_batches, open_dataset, train_batches
 from deepmad_jax.data.corrupt import CorruptData
 
-CONFIG = DataConfig(source="fake", train_augment="none", fake_images=50, workers=2)
+CONFIG = DataConfig(source="fake", train_augment="none", fake_images=50, workers=1)
 
 
 class Failing:
@@ -39,8 +41,15 @@ def main():
             next(failed)
     except CorruptData as error:
         print(error)
+    print(len(list(eval_batches(dataset, CONFIG, batch_size=4))))
+    next(eval_batches(dataset, CONFIG, batch_size=4))  # and gone
     left = train_batches(dataset, CONFIG, batch_size=10, seed=0)
-    print(next(left)["image"].shape)
+    try:
+        next(left)
+        os.killpg(0, signal.SIGINT)  # as Ctrl-C does
+        signal.pause()
+    except KeyboardInterrupt:
+        print([next(left)["image"].shape for _ in range(9)][-1])
     return kept, left  # alive until the interpreter goes
 
 

@@ -23,7 +23,7 @@ def bucket(monkeypatch):
     """What etils finds behind gs://, in memory."""
 
     class Bucket(MemoryFileSystem):
-        store, pseudo_dirs = {}, [""]  # noqa: RUF012 (fsspec's memory has these on the class)
+        store, pseudo_dirs = {}, [""]
 
         @classmethod
         def _strip_protocol(cls, path):

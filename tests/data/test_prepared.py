@@ -137,32 +137,27 @@ def test_data_set_without_images_is_refused(data_dir):
         open_for_colour(config_of(data_dir, name="sentences"))
 
 
-def deep_set(dtype):
-    class Deep(tfds.core.GeneratorBasedBuilder):
-        """Ramps from black to white of 16 bits, or what TFDS makes of floats."""
+class Deep(tfds.core.GeneratorBasedBuilder):
+    """Ramps from black to white of 16 bits."""
 
-        VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.0.0")
 
-        def _info(self):
-            image = tfds.features.Image(shape=(8, 9, 1), dtype=dtype, encoding_format="png")
-            features = {"image": image, "label": tfds.features.ClassLabel(num_classes=1)}
-            return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict(features)
-            )
+    def _info(self):
+        image = tfds.features.Image(shape=(8, 9, 1), dtype=np.uint16, encoding_format="png")
+        features = {"image": image, "label": tfds.features.ClassLabel(num_classes=1)}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
-        def _split_generators(self, dl_manager):
-            del dl_manager
-            return {"train": self._generate_examples(), "validation": self._generate_examples()}
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {"train": self._generate_examples(), "validation": self._generate_examples()}
 
-        def _generate_examples(self):
-            ramp = np.linspace(0, 65535, 9).round().astype(int)[None].repeat(8, 0)
-            yield 0, {"image": io.BytesIO(png(ramp, 16, GREY)), "label": 0}
-
-    return Deep
+    def _generate_examples(self):
+        ramp = np.linspace(0, 65535, 9).round().astype(int)[None].repeat(8, 0)
+        yield 0, {"image": io.BytesIO(png(ramp, 16, GREY)), "label": 0}
 
 
 def test_images_of_16_bits_run_from_black_to_white(tmp_path):
-    jpeg_set.prepare(deep_set(np.uint16), tmp_path)
+    jpeg_set.prepare(Deep, tmp_path)
     config = config_of(tmp_path, "deep", eval_crop=1.0)
     dataset = open_dataset(config, resolution_px=8, channels=1, classes=1)
     (batch,) = eval_batches(dataset, config, batch_size=1)
@@ -172,7 +167,10 @@ def test_images_of_16_bits_run_from_black_to_white(tmp_path):
 
 
 def test_images_of_floats_are_refused(tmp_path):
-    jpeg_set.prepare(deep_set(np.float32), tmp_path)
+    jpeg_set.prepare(Deep, tmp_path)
+    features = next(tmp_path.rglob("features.json"))
+    assert '"dtype": "uint16"' in features.read_text()
+    features.write_text(features.read_text().replace('"uint16"', '"float32"'))
     with pytest.raises(InvalidConfig, match=r"images of deep are float32, and nothing says which"):
         open_dataset(config_of(tmp_path, "deep"), resolution_px=8, channels=1, classes=1)
 
