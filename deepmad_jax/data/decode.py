@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from deepmad_jax.data.seen import UnknownLook, seen
 from deepmad_jax.data.upright import FIRST_ON_ITS_SIDE, UPRIGHT, orientation_of, turned
@@ -42,7 +42,7 @@ def size_of(data: bytes) -> Size:
             pass
         else:
             return _size(height, width, orientation_of(data))
-    return _with_pillow(data, _pillow_size)
+    return _with_pillow(data, lambda image: _pillow_size(image, data))
 
 
 def decode(
@@ -120,16 +120,18 @@ def _cut_off(data: bytes, rows: int, height: int) -> bytes | None:
     return None
 
 
-def _pillow_size(image: Image.Image) -> Size:
-    return _size(image.height, image.width, _pillow_orientation(image))
+def _pillow_size(image: Image.Image, data: bytes) -> Size:
+    return _size(image.height, image.width, _pillow_orientation(image, data))
 
 
 def _pillow_pixels(image: Image.Image, data: bytes, channels: int) -> np.ndarray:
-    orientation = _pillow_orientation(image)
+    orientation = _pillow_orientation(image, data)
     return turned(seen(image, data, channels), orientation)
 
 
-def _pillow_orientation(image: Image.Image) -> int:
+def _pillow_orientation(image: Image.Image, data: bytes) -> int:
+    if data[:3] == JPEG_START:
+        return orientation_of(data)  # whoever decodes it, its header alone says its size
     if image.format == "TIFF":
         return UPRIGHT  # Pillow turns these itself
     try:
@@ -145,6 +147,8 @@ def _with_pillow(data: bytes, read: Callable[[Image.Image], Any]) -> Any:
             return read(image)
     except UnknownLook as error:
         raise CorruptImage(str(error)) from error
+    except UnidentifiedImageError as error:  # its own words hold nothing but an address in memory
+        raise CorruptImage("no image of a known kind") from error
     # What Pillow raises on damaged files is wider than OSError: SyntaxError, ValueError, ...
     except Exception as error:
         raise CorruptImage(f"{type(error).__name__}: {error}") from error

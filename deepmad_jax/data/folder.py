@@ -15,7 +15,7 @@ from etils import epath
 from deepmad_jax.config import DataConfig
 from deepmad_jax.data.dataset import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Dataset
 from deepmad_jax.data.decode import CorruptImage
-from deepmad_jax.data.places import READ_BY, place, walk
+from deepmad_jax.data.places import READ_BY, is_address, place, walk
 from deepmad_jax.errors import InvalidConfig, MissingData
 
 ENDINGS = (
@@ -62,6 +62,7 @@ def open_folder(config: DataConfig, resolution_px: int, channels: int) -> Datase
         tuple(READ_BY),
         "Mount it as a folder, or copy the images to this machine.",
     )
+    name = (root if is_address(root) else root.resolve()).name  # of "." too
     train_root = _split_folder(root, config.train_split)
     eval_root = _split_folder(root, config.eval_split)
     train = _images_in(train_root)
@@ -69,7 +70,7 @@ def open_folder(config: DataConfig, resolution_px: int, channels: int) -> Datase
     classes = [name for name, images in train.items() if images]
     _compare(train_root, train, eval_root, evaluation)
     return Dataset(
-        name=config.name if config.name != DataConfig.name else root.name,
+        name=config.name if config.name != DataConfig.name else name,
         train=_source(train_root, train, classes),
         evaluation=_source(eval_root, evaluation, classes),
         channels=channels,

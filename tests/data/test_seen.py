@@ -255,3 +255,11 @@ def test_damaged_word_on_how_it_stands_leaves_the_picture_as_it_is(content):
     data = with_exif(jpeg(tiles(SEEN).astype(np.uint8)), content)
     assert decode(data, 3).shape == (32, 48, 3)
     assert size_of(data) == (32, 48)
+
+
+def test_word_beside_the_exif_turns_no_photograph_that_pillow_decodes():
+    # Pillow alone would take the orientation from XMP too, and the header's size would be wrong.
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
+    data = encoded(Image.fromarray(tiles(SEEN).astype(np.uint8)).convert("CMYK"), "JPEG", xmp=xmp)
+    assert b'Orientation="6"' in data
+    assert size_of(data) == decode(data, 3).shape[:2] == (32, 48)
