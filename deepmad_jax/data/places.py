@@ -28,7 +28,8 @@ def place(path: str, schemes: Sequence[str], instead: str) -> epath.Path:
     Raises:
         UserError: an address that cannot be read, or whose store cannot be reached.
     """
-    address = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", path)
+    # One slash where a pathlib.Path has swallowed the other.
+    address = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", path)
     if not address:
         return epath.Path(local(path))
     scheme = address[1]
@@ -38,7 +39,7 @@ def place(path: str, schemes: Sequence[str], instead: str) -> epath.Path:
             f"{path} is an address that nothing here reads: expected a folder of this machine or "
             f"an address with {known}. {instead}"
         )
-    found = epath.Path(path)
+    found = epath.Path(f"{scheme}://{path[address.end() :]}")
     try:
         found.exists()
     except ImportError as error:

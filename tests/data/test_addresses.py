@@ -4,6 +4,7 @@ import http.server
 import re
 import threading
 import urllib.parse
+from pathlib import Path
 
 import fsspec
 import jpeg_set
@@ -101,9 +102,12 @@ def test_folder_in_a_bucket_is_read_as_one_here(bucket, tmp_path):
         batch_of(DataConfig(source="folder", data_dir=place))
         for place in (str(tmp_path), "gs://photographs/pets")
     )
+    # A Path drops one of the slashes.
+    path = DataConfig(source="folder", data_dir=Path("gs://photographs/pets"))
     assert here["mask"].all()
     for name, values in here.items():
         np.testing.assert_array_equal(there[name], values)
+        np.testing.assert_array_equal(batch_of(path)[name], values)
 
 
 def test_prepared_set_in_a_bucket_is_read_as_one_here(records_of, tmp_path):
