@@ -18,7 +18,7 @@ from deepmad_jax.data.decode import CorruptImage
 from deepmad_jax.errors import UserError
 
 MOST_ATTEMPTS = 100
-"""Images in a row, the last one corrupt, after which the data set is taken for broken."""
+"""Corrupt images for one place in the stream after which the data set is taken for broken."""
 
 Chunk = dict[str, np.ndarray]
 """Arrays by name, whose first axis runs over the samples."""
@@ -122,7 +122,7 @@ class TrainChunks:
     def _give_up(self, attempts: int, number: int, error: Exception) -> None:
         raise CorruptData(
             f"{attempts} images in a row of {self.reading.name} cannot be used. One of them: "
-            f"{self.source.name_of(number)}: {error}. Prepare the data again."
+            f"{self.source.name_of(number)}: {error}. Choose other data, or prepare it again."
         )
 
 
