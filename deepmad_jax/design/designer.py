@@ -41,7 +41,7 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
     began = time.perf_counter()
     feasible.check_floors(problem)
     prepared = prepare(problem)
-    solution = relaxed_optimum(prepared, effort.starts)
+    solution = relaxed_optimum(prepared)
     starts = _starts(prepared, solution, effort)
     design = round_solution(problem, solution, starts, name, effort)
     return dataclasses.replace(design, seconds=time.perf_counter() - began)

@@ -73,7 +73,7 @@ class Design:
             "multipliers": {name: p / 100.0 for name, p in self.solution.prices.items()},
             "convention": self.problem.convention,
             "seconds": self.seconds,
-            "starts": self.solution.starts,
+            "starts": 1,
             "candidates": self.candidates,
             "seed": self.problem.seed,
             "convergence": {**self.solution.convergence, "search": self.search},

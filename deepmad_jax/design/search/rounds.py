@@ -86,9 +86,6 @@ def annealed(
             kept += merit_pool.best(plan.kept - len(kept), 1)
             u = np.resize(np.array(kept), u.shape)
             u = np.asarray(repair(lattice, _crossed(u, stages, rng)))
-            if plan.restarted and len(starts.points):
-                # Annealed widths remember the depths they came from; these do not.
-                u[::3] = np.resize(starts.points[: plan.restarted], u[::3].shape)
         scale[kernels] = 0.7 if plan.moves_depth else 0.0
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
