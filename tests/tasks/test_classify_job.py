@@ -186,7 +186,7 @@ def test_checkpoint_of_an_architecture_of_equal_shapes_is_refused(trained):
 
 
 def test_evaluation_asks_nothing_of_the_training_batch_and_schedule(trained):
-    config = with_train(batch_size=31, warmup_epochs=1000.0)
+    config = with_train(batch_size=31, epochs=2000.0, warmup_epochs=1000.0)
     assert evaluate(config, ARCH, trained.workdir)["images"] == 20
 
 
