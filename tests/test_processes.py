@@ -259,7 +259,24 @@ def connect(place):
     """A connection to where a thread is about to listen."""
     while True:
         with contextlib.suppress(ConnectionRefusedError):
-            return socket.create_connection((place.host, place.port))
+            connection = socket.create_connection((place.host, place.port))
+            if connection.getsockname() != connection.getpeername():
+                return connection
+            connection.close()  # where nobody listens yet, a socket can reach itself
+
+
+def test_process_that_has_gone_is_waited_for_although_all_others_are_there():
+    first, second, third = places(3, 0, 1, 2)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(meet, first, PATIENCE_SECONDS)
+        with connect(first) as gone:
+            gone.sendall(b'{"count": 3, "index": 1}\n')
+        last = pool.submit(meet, third, PATIENCE_SECONDS)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=1)
+        meet(second, PATIENCE_SECONDS)
+        waiting.result()
+        last.result()
 
 
 def test_process_that_was_started_anew_takes_its_own_place():

@@ -82,7 +82,7 @@ def _gather(
 ) -> None:
     """Fills ``there`` with a connection to each of the others."""
     server = stack.enter_context(_listen(place.port))
-    while len(there) < place.count - 1:
+    while len(_who_stayed(there)) < place.count - 1:
         server.settimeout(max(deadline - time.monotonic(), 0.01))
         try:
             connection = stack.enter_context(server.accept()[0])
@@ -97,7 +97,7 @@ def _gather(
         if said is None or not isinstance(said.get("index"), int):
             continue  # no process of ours: a port scan, a health check
         index = said["index"]
-        if index in there and not _is_gone(there[index]):
+        if index in _who_stayed(there):
             raise UserError(
                 f"Two processes say that they are number {index} of {place.count}: give each its "
                 "own INDEX in --distributed=HOST:PORT,COUNT,INDEX."
@@ -186,6 +186,13 @@ def _line_of(connection: socket.socket, seconds: float) -> dict[str, Any] | None
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _who_stayed(there: dict[int, socket.socket]) -> dict[int, socket.socket]:
+    """``there`` without those who have gone: one that is started anew comes once more."""
+    for index in [index for index, connection in there.items() if _is_gone(connection)]:
+        del there[index]
+    return there
 
 
 def _is_gone(connection: socket.socket) -> bool:
