@@ -21,6 +21,7 @@ from deepmad_jax.design.search.effort import FULL, Effort
 from deepmad_jax.design.search.fixed_choices import FixedChoices
 from deepmad_jax.design.search.projection import Design, round_solution
 from deepmad_jax.design.search.rounds import Starts
+from deepmad_jax.design.threads import one_thread
 
 LEADING_VECTORS = 5  # of depths, that the search begins from where `fixed_choices` does not apply
 
@@ -40,10 +41,11 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
     """
     began = time.perf_counter()
     prepared = prepare(problem)
-    feasible.check_floors(prepared)
-    solution = relaxed_optimum(prepared)
-    starts = _starts(prepared, solution, effort)
-    design = round_solution(prepared, solution, starts, name, effort)
+    with one_thread():
+        feasible.check_floors(prepared)
+        solution = relaxed_optimum(prepared)
+        starts = _starts(prepared, solution, effort)
+        design = round_solution(prepared, solution, starts, name, effort)
     return dataclasses.replace(design, seconds=time.perf_counter() - began)
 
 

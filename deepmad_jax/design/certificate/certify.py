@@ -20,6 +20,7 @@ from deepmad_jax.design.certificate.boxes import Bounded, Boxes, bound_boxes
 from deepmad_jax.design.program.lattice import inner_bounds
 from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.threads import one_thread
 from deepmad_jax.errors import UserError
 
 BATCH, ROOT_ROUNDS = 64, 4
@@ -71,9 +72,10 @@ def certify(
         )
     began = time.perf_counter()
     search = _Search(prepare(problem), incumbent)
-    search.root()
-    while search.heap and search.nodes < nodes and time.perf_counter() - began < seconds:
-        search.step(int(min(BATCH, nodes - search.nodes)))
+    with one_thread():
+        search.root()
+        while search.heap and search.nodes < nodes and time.perf_counter() - began < seconds:
+            search.step(int(min(BATCH, nodes - search.nodes)))
     upper = search.upper_bound()
     # Beside a zero incumbent any gap is infinite; the bound itself still says how far.
     gap = (upper - incumbent) / abs(incumbent) if incumbent else (upper > 0) * np.inf
