@@ -28,6 +28,7 @@ ALLOWED = {
     "processes": set(),
     "jobs": {"arch", "config", "design", "library", "report", "tasks", "train"},
     "main": {"config", "jobs", "processes"},
+    "cli": {"__init__", "arch", "config", "design", "jobs", "library", "main"},
     "fields": set(),
     "errors": set(),
     "paths": set(),
@@ -188,6 +189,7 @@ def test_lists_of_the_config_are_the_tables_of_what_runs():
             {"flax", "optax", "tensorflow", "torch", "orbax", "grain"},
         ),
         ("import deepmad_jax.main", {"jax", "flax", "optax", "tensorflow", "matplotlib"}),
+        ("import deepmad_jax.cli", {"jax", "flax", "optax", "tensorflow", "matplotlib"}),
     ],
 )
 def test_import_loads_nothing_heavy(code, heavy):
