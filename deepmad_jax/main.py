@@ -80,9 +80,10 @@ def exit_status(call: Callable[[], int | None], tell: Callable[[str], None] | No
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("deepmad_jax"):
             raise
+        extras = "serve" if error.name in ("starlette", "uvicorn") else "train,report"
         tell(
-            f"error: This job needs {error.name}, which is not installed: pip install "
-            "'deepmad_jax[train,report]', or -e '.[train,report]' in a checkout."
+            f"error: This needs {error.name}, which is not installed: pip install "
+            f"'deepmad_jax[{extras}]', or -e '.[{extras}]' in a checkout."
         )
         return 2
     except KeyboardInterrupt:

@@ -235,6 +235,34 @@ def export(
 
 
 @cli.command()
+@click.option("--port", default=8517, help="0 takes a free one.", show_default=True)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    help="Address to listen on; another than the default lets other machines in.",
+    show_default=True,
+)
+@click.option("--open/--no-open", "browser", default=True, help="Open it in a browser.")
+def serve(port: int, host: str, browser: bool) -> None:
+    """The live page: sliders for the budgets, and the network they give while they move.
+
+    Only this machine reaches it, unless --host says otherwise. Ctrl-C ends it.
+    """
+    import threading
+    import webbrowser
+
+    from deepmad_jax.serve import serve as start
+
+    def ready(address: str) -> None:
+        click.echo(f"The live page is at {address} until Ctrl-C.")
+        if browser:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+    enable_compilation_cache()
+    start(host, port, ready)
+
+
+@cli.command()
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 def completion(shell: str) -> None:
     """Print the script that makes a shell complete deepmad's commands, options and values.
