@@ -8,11 +8,17 @@ of the user's ends with one message on stderr and exit status 2; what was alread
 The console script ``deepmad`` (`cli`) is a shorter way to the same.
 """
 
+from deepmad_jax.interrupts import INTERRUPTED, MESSAGE, watch_for_interrupts
+
+if __name__ == "__main__":
+    watch_for_interrupts()  # before the imports below, which take their time
+
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from deepmad_jax.compiled import keep_compiled_programs
 from deepmad_jax.config import JOBS, Config
 from deepmad_jax.config.load import field_list, parse
 from deepmad_jax.errors import InvalidConfig, UserError
@@ -87,8 +93,8 @@ def exit_status(call: Callable[[], int | None], tell: Callable[[str], None] | No
         )
         return 2
     except KeyboardInterrupt:
-        tell("interrupted; what was already saved in the workdir stays.")
-        return 130
+        tell(MESSAGE)
+        return INTERRUPTED
 
 
 def _tell(message: str) -> None:
@@ -127,7 +133,7 @@ def run(config: Config, workdir: Path, shared: Callable[..., None] | None = None
             f"Cannot use {workdir} as workdir: nothing may be written there. Give another "
             "--workdir, or change its permissions."
         )
-    enable_compilation_cache()
+    keep_compiled_programs()
     for job in config.jobs:
         if shared is None or job in TOGETHER:
             DISPATCH[job](config, workdir)
@@ -159,17 +165,6 @@ def _take_flag(argv: list[str], name: str) -> tuple[list[str], str | None]:
             raise InvalidConfig(f"--{name} needs a value: --{name}=VALUE. See --help.")
         return argv[:i] + argv[end:], value
     return argv, None
-
-
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs between processes: a design then starts in a second or two."""
-    import jax
-
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepmad_jax"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)  # for the processes of a sweep
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 if __name__ == "__main__":

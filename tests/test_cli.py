@@ -14,7 +14,7 @@ import deepmad_jax as dm
 from deepmad_jax import cli
 from deepmad_jax.arch import Architecture, Stage, Stem
 from deepmad_jax.arch.zoo import ZOO
-from deepmad_jax.cli import options
+from deepmad_jax.cli import commands, options
 from deepmad_jax.design.program.problem import Problem
 
 ROOT = Path(__file__).parent.parent
@@ -155,7 +155,7 @@ def test_an_interrupt_ends_with_status_130(said, monkeypatch):
 
 
 def test_every_field_of_a_problem_is_an_option_with_its_description():
-    parameters = {parameter.name: parameter for parameter in cli.commands.design.params}
+    parameters = {parameter.name: parameter for parameter in commands.design.params}
     for name in Problem.__dataclass_fields__:
         assert f"--{name.replace('_', '-')}" in parameters[name].opts
         assert len(parameters[name].help) > 5, name

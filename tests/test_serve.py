@@ -18,6 +18,7 @@ import pytest
 
 import deepmad_jax as dm
 from deepmad_jax import cli, serve
+from deepmad_jax.cli import commands
 from deepmad_jax.errors import UserError
 from deepmad_jax.serve import server
 
@@ -137,7 +138,7 @@ def test_it_is_served_to_this_machine_unless_told_otherwise(address):
     assert address.startswith("127.0.0.1:")
     assert not server.is_local("0.0.0.0")
     assert not server.is_local("somewhere.example")
-    (option,) = (one for one in cli.commands.serve.params if one.name == "host")
+    (option,) = (one for one in commands.serve.params if one.name == "host")
     assert server.is_local(option.default)
 
 
@@ -152,7 +153,7 @@ def test_a_port_that_is_taken_is_refused(capsys):
 
 
 def test_an_interrupt_ends_the_command_as_it_should():
-    code = "from deepmad_jax.cli import main; raise SystemExit(main())"
+    code = "from deepmad_jax.cli import console; raise SystemExit(console())"
     command = [sys.executable, "-c", code, "serve", "--no-open", "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:

@@ -10,6 +10,24 @@ It holds no logic of its own: `design`, `compare` and `export` call the library,
 Exit statuses: `main.exit_status`.
 """
 
-from deepmad_jax.cli.commands import main
+import sys
+from collections.abc import Sequence
 
-__all__ = ["main"]
+from deepmad_jax.interrupts import watch_for_interrupts
+
+__all__ = ["console", "main"]
+
+
+def console() -> int:
+    """The console script: `main`, which Ctrl-C ends at any moment, its imports included."""
+    # The live page waits for Ctrl-C itself: there it is the way to end, and nothing is lost.
+    if sys.argv[1:2] != ["serve"]:
+        watch_for_interrupts()
+    return main()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line (default ``sys.argv[1:]``); returns the exit status."""
+    from deepmad_jax.cli import commands
+
+    return commands.main(argv)

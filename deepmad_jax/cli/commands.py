@@ -10,13 +10,14 @@ from deepmad_jax.arch.spec import BLOCKS
 from deepmad_jax.arch.zoo import ZOO
 from deepmad_jax.cli.options import Field, OneOfOrFile, field_options
 from deepmad_jax.cli.terminal import heading_lines, tell
+from deepmad_jax.compiled import keep_compiled_programs
 from deepmad_jax.config import EXPORTS, JOBS, Config
 from deepmad_jax.config.file import own_configs
 from deepmad_jax.config.load import field_list
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields import kinds_of
-from deepmad_jax.main import enable_compilation_cache, exit_status, run, run_command
+from deepmad_jax.main import exit_status, run, run_command
 
 _EPILOG = """\
 Numbers may have a unit: 50k, 11.7M, 1.8G. Exit status: 0 done, 1 a bug of ours, 2 something given
@@ -100,7 +101,7 @@ def design(name: str, out: str | None, workdir: str | None, **fields: Any) -> No
     from deepmad_jax.paths import local
 
     given = {field: value for field, value in fields.items() if value is not None}
-    enable_compilation_cache()
+    keep_compiled_programs()
     if workdir is None:
         designed = library.design(name=name, **given)
         click.echo(heading_lines(str(designed)))
@@ -258,7 +259,7 @@ def serve(port: int, host: str, browser: bool) -> None:
         if browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    enable_compilation_cache()
+    keep_compiled_programs()
     start(host, port, ready)
 
 
