@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
+from deepmad_jax import cli
 from deepmad_jax.arch import layers, spec
 from deepmad_jax.design.program import problem
 from deepmad_jax.main import main
@@ -88,6 +89,9 @@ def run_shell(code):
         if words[:3] == ["python", "-m", "deepmad_jax.main"]:
             # In this process, which has the programs compiled already.
             assert main(["main", *words[3:]]) == 0, command
+            continue
+        if words[0] == "deepmad":
+            assert cli.main(words[1:]) == 0, command
             continue
         here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": here, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
@@ -180,6 +184,22 @@ def test_every_link_of_a_text_leads_to_a_file_and_a_heading(path):
         if link.fragment:
             headings = re.findall(r"^#+ (.*)$", file.read_text(), re.M)
             assert link.fragment in map(_slug, headings), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_every_module_that_a_text_names_is_there(path):
+    prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.M | re.S)
+    named = set(re.findall(r"`([\w/]+\.(?:py|toml|cff))`", prose))
+    files = [f"/{file}" for file in _TRACKED]
+    missing = [name for name in named if not any(file.endswith(f"/{name}") for file in files)]
+    assert not missing
+
+
+_TRACKED = [
+    str(path.relative_to(ROOT))
+    for folder in ("deepmad_jax", "configs", "launch", "benchmarks", "tests", "notebooks")
+    for path in (ROOT / folder).rglob("*.py")
+]
 
 
 class _Page(html.parser.HTMLParser):
