@@ -7,6 +7,12 @@
 #     sbatch --gpus-per-node=0 launch/slurm.sbatch --config configs/digits.py --workdir runs/slurm
 #     launch/slurm_here.sh stop /tmp/slurm
 #
+# or all of it at once: "try" starts it, trains on digits in two tasks, has an urgent job take the
+# nodes in the middle of that, sees the training go on and end, trains four networks in an array of
+# two jobs, and stops it. It takes some minutes, and prints what became of each job.
+#
+#     launch/slurm_here.sh try /tmp/slurm
+#
 # Everything lies in the folder: munge's key, the configuration, states and logs; nothing in /etc is
 # read or changed. Both nodes are this machine under two of its names, with one task slot each. Jobs
 # in the partition "urgent" take the nodes from those in "batch", which get SIGTERM, 60 s of grace
@@ -82,12 +88,47 @@ CONF
 
 stop() {
     for pid in "$dir"/slurmd-*.pid "$dir"/slurmctld.pid "$dir"/munge.pid; do
-        [[ -f $pid ]] && kill "$(cat "$pid")" || true
+        if [[ -f $pid ]]; then kill "$(cat "$pid")" || true; fi
     done
+}
+
+# Waits until a job has left the queue, and says how it ended; fails unless it was completed.
+ended() {
+    while [[ -n $(squeue --noheader --job="$1") ]]; do sleep 1; done
+    scontrol --oneliner show job "$1" | grep -oE '(JobId|JobState|Restarts|ExitCode)=\S+' | xargs -n 4
+    ! scontrol show job "$1" | grep JobState= | grep -qv COMPLETED
+}
+
+try() {
+    start
+    trap stop EXIT
+    cd "$(dirname "$0")/.."
+    export SLURM_CONF=$dir/slurm.conf JAX_PLATFORMS=cpu
+    log=(--parsable --output="$dir/%x-%A.log")
+    job=$(sbatch "${log[@]}" launch/slurm.sbatch --config configs/digits.py \
+        --workdir "$dir/digits")
+    until grep -qs '"split": "train"' "$dir/digits/metrics.jsonl"; do
+        [[ -n $(squeue --noheader --job="$job") ]] || { cat "$dir/deepmad-$job.log"; exit 1; }
+        sleep 1
+    done
+    echo "Job $job trains; an urgent job takes the nodes."
+    sbatch --parsable --partition=urgent --nodes=2 --output=/dev/null --wrap='sleep 1' >/dev/null
+    ended "$job"
+    grep -E 'going on from|back into the queue' "$dir/deepmad-$job.log" || true
+    tail -n 1 "$dir/digits/metrics.jsonl"
+
+    job=$(sbatch "${log[@]}" --array=0-1 launch/slurm_array.sbatch --config configs/digits.py \
+        --workdir "$dir/study" --config.jobs=study --config.sample.count=4 \
+        --config.design.params=5k --config.design.macs=200k --config.design.rho=inf \
+        --config.design.multiple_of=2 --config.design.min_width=2 --config.design.stem_width=2,8 \
+        --config.train.epochs=1 --config.train.warmup_epochs=0)
+    ended "$job"
+    cut -d, -f1-6 "$dir/study/study.csv"
 }
 
 case $1 in
 start) start ;;
 stop) stop ;;
+try) try ;;
 *) usage ;;
 esac
