@@ -69,6 +69,7 @@ def exit_status(call: Callable[[], int | None], tell: Callable[[str], None] | No
     0             done
     1             a bug of ours, with its traceback
     2             something given cannot be used; one message says what to do about it
+    75            another process of the run was lost (`processes.together`)
     130           interrupted with Ctrl-C
     143           asked to end by SIGTERM while training, after saving a checkpoint
     ============  ======================================================================

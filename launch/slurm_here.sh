@@ -95,7 +95,7 @@ stop() {
 # Waits until a job has left the queue, and says how it ended; fails unless it was completed.
 ended() {
     while [[ -n $(squeue --noheader --job="$1") ]]; do sleep 1; done
-    scontrol --oneliner show job "$1" | grep -oE '(JobId|JobState|Restarts|ExitCode)=\S+' | xargs -n 4
+    scontrol --oneliner show job "$1" | grep -oE '\b(JobId|JobState|Restarts|ExitCode)=\S+' | xargs -n 4
     ! scontrol show job "$1" | grep JobState= | grep -qv COMPLETED
 }
 

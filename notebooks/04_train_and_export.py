@@ -95,7 +95,8 @@ shown = np.concatenate([wrong, np.flatnonzero(predicted == labels)])[:10]
 figure, axes = plt.subplots(1, len(shown), figsize=(12, 1.8))
 for axis, i in zip(axes, shown, strict=True):
     axis.imshow(pixels[i, ..., 0], cmap="gray_r")
-    axis.set_title(f"{predicted[i]}", color="tab:red" if i in wrong else "black")
+    said = f"{predicted[i]}, not {labels[i]}" if i in wrong else f"{predicted[i]}"
+    axis.set_title(said, color="tab:red" if i in wrong else "black", fontsize=10)
     axis.axis("off")
 figure.suptitle("predictions; red where wrong", y=1.15)
 plt.show()

@@ -95,6 +95,7 @@ def run_shell(code):
             continue
         here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": here, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+        environment["PYTHON"] = sys.executable  # for launch/local.sh, which would take .venv's
         done = subprocess.run(
             ["bash", "-c", command], env=environment, capture_output=True, text=True
         )

@@ -21,8 +21,8 @@ from deepmad_jax.main import exit_status, run, run_command
 
 _EPILOG = """\
 Numbers may have a unit: 50k, 11.7M, 1.8G. Exit status: 0 done, 1 a bug of ours, 2 something given
-cannot be used, 130 interrupted, 143 ended by SIGTERM after saving a checkpoint. Colours only on a
-terminal, and not with NO_COLOR set.
+cannot be used, 75 another process of the run was lost, 130 interrupted, 143 ended by SIGTERM after
+saving a checkpoint. Colours only on a terminal, and not with NO_COLOR set.
 """
 
 
