@@ -82,6 +82,7 @@ def test_local_starts_one_process_or_several(call, tmp_path):
     assert two.calls == [["python", "launch/local_processes.py", "2", *given]]
 
 
+@pytest.mark.slow
 def test_local_designs(call, tmp_path):
     given = ("--config", "configs/digits.py", "--config.jobs=design", "--workdir", str(tmp_path))
     done = call("local.sh", *given, PYTHON=sys.executable, PYTHONPATH=str(ROOT))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 SOURCES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 NAMES = [path.stem for path in SOURCES]
-QUICK = ("01", "02", "05")
+QUICK = ("01", "02")
 """Those that every run of the tests executes; the others take longer."""
 
 PATIENCE_SECONDS = 900

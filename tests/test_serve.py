@@ -168,13 +168,16 @@ def test_an_interrupt_ends_the_command_as_it_should():
 @pytest.fixture(scope="module")
 def browser():
     api = pytest.importorskip("playwright.sync_api")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("there is no Chromium or Chrome on this machine")
     # A sandbox of Chromium's needs a user other than root.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with api.sync_playwright() as playwright:
+        names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+        paths = (playwright.chromium.executable_path, *names)
+        path = next(filter(None, map(shutil.which, paths)), None)
+        if path is None:
+            pytest.skip(
+                "no Chromium or Chrome here: apt-get install chromium, or playwright install"
+            )
         started = playwright.chromium.launch(executable_path=path, args=arguments)
         yield started
         started.close()
@@ -202,6 +205,7 @@ def shown(page, fields, part="shown"):
     )
 
 
+@pytest.mark.slow
 def test_in_a_browser_a_slider_redesigns_and_redraws(page):
     assert page.locator("#network svg").count() == 1
     drawn, before = page.inner_html("#network"), page.inner_text("#Budgets")
@@ -219,6 +223,7 @@ def test_in_a_browser_a_slider_redesigns_and_redraws(page):
     assert page.inner_text("#command").startswith("deepmad design --macs 3M --params ")
 
 
+@pytest.mark.slow
 def test_in_a_browser_the_points_around_the_design_are_drawn(page):
     shown(page, SMALL, "around")
     assert page.locator("#frontier circle.here").count() == 2
@@ -227,6 +232,7 @@ def test_in_a_browser_the_points_around_the_design_are_drawn(page):
         assert 3 <= page.locator(f"#frontier circle.{name}").count() <= 6
 
 
+@pytest.mark.slow
 def test_in_a_browser_a_refused_budget_is_explained_and_mended(page):
     page.fill("#params", "100")
     page.press("#params", "Enter")
@@ -238,6 +244,7 @@ def test_in_a_browser_a_refused_budget_is_explained_and_mended(page):
     assert "Designed" in page.inner_text("#status")
 
 
+@pytest.mark.slow
 def test_the_slider_and_the_text_beside_it_say_the_same(page):
     page.fill("#params", "3M")
     page.press("#params", "Enter")

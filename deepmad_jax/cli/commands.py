@@ -168,7 +168,7 @@ def train(
     run_command(["deepmad", *flags])
 
 
-@cli.command()
+@cli.command(short_help="Networks side by side in one table.")
 @click.argument("networks", nargs=-1, type=OneOfOrFile(_names))
 def compare(networks: tuple[str, ...]) -> None:
     """Networks side by side: params, MACs, layers, rho, entropy, published accuracy.
@@ -235,7 +235,7 @@ def export(
             click.echo(f"Saved {path}.")
 
 
-@cli.command()
+@cli.command(short_help="The live page: budgets by sliders.")
 @click.option("--port", default=8517, help="0 takes a free one.", show_default=True)
 @click.option(
     "--host",
@@ -263,7 +263,7 @@ def serve(port: int, host: str, browser: bool) -> None:
     start(host, port, ready)
 
 
-@cli.command()
+@cli.command(short_help="The script for a shell's completion.")
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 def completion(shell: str) -> None:
     """Print the script that makes a shell complete deepmad's commands, options and values.
