@@ -104,8 +104,7 @@ try() {
     trap stop EXIT
     cd "$(dirname "$0")/.."
     export SLURM_CONF=$dir/slurm.conf JAX_PLATFORMS=cpu
-    log=(--parsable --output="$dir/%x-%A.log")
-    job=$(sbatch "${log[@]}" launch/slurm.sbatch --config configs/digits.py \
+    job=$(sbatch --parsable --output="$dir/%x-%j.log" launch/slurm.sbatch --config configs/digits.py \
         --workdir "$dir/digits")
     until grep -qs '"split": "train"' "$dir/digits/metrics.jsonl"; do
         [[ -n $(squeue --noheader --job="$job") ]] || { cat "$dir/deepmad-$job.log"; exit 1; }
@@ -117,8 +116,8 @@ try() {
     grep -E 'going on from|back into the queue' "$dir/deepmad-$job.log" || true
     tail -n 1 "$dir/digits/metrics.jsonl"
 
-    job=$(sbatch "${log[@]}" --array=0-1 launch/slurm_array.sbatch --config configs/digits.py \
-        --workdir "$dir/study" --config.jobs=study --config.sample.count=4 \
+    job=$(sbatch --parsable --output="$dir/%x-%A-%a.log" --array=0-1 launch/slurm_array.sbatch \
+        --config configs/digits.py --workdir "$dir/study" --config.jobs=study --config.sample.count=4 \
         --config.design.params=5k --config.design.macs=200k --config.design.rho=inf \
         --config.design.multiple_of=2 --config.design.min_width=2 --config.design.stem_width=2,8 \
         --config.train.epochs=1 --config.train.warmup_epochs=0)

@@ -250,6 +250,13 @@ def test_the_site_loads_nothing_from_the_network(site):
             assert (path.parent / unquote(urlparse(target).path)).exists(), f"{path.name}: {target}"
 
 
+def test_the_signatures_of_the_site_show_plain_types(site):
+    (path,) = (path for path in site if path.match("api/design.html"))
+    text = re.sub("<[^>]*>", "", path.read_text())
+    assert "kernels: tuple[int, ...] = (3, 5)" in re.sub(r"\s+", " ", text)
+    assert "Annotated[" not in text
+
+
 def test_every_link_of_the_site_leads_somewhere(site):
     for path, page in site.items():
         for target in page.links:
