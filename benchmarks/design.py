@@ -366,7 +366,7 @@ class _Plain:
         point = to_point(self.lattice, u)
         n = evaluate(self.form, self.data, point)
         over = np.maximum(spent(self.data, n) - 1.0, 0.0)
-        broken = structural_violation(self.lattice, self.form.monotone, point)
+        broken = structural_violation(self.lattice, self.data.monotone, point)
         return n.objective, np.concatenate([over, broken[..., None]], axis=-1)
 
     def round(self, u: np.ndarray) -> np.ndarray | None:

@@ -119,7 +119,9 @@ def _random_points(lattice: Lattice, rng: np.random.Generator) -> np.ndarray:
     u[:, 1 : 1 + 2 * stages] **= rng.uniform(0.3, 1.0, size=(CHAINS, 1))
     u[:, 1 : 1 + stages] = np.sort(u[:, 1 : 1 + stages])
     u[:, -stages:] = rng.integers(1, 13, size=(CHAINS, 1))
-    u[:, -2 * stages : -stages] = rng.integers(0, len(lattice.kernels), size=(CHAINS, stages))
+    u[:, -2 * stages : -stages] = rng.integers(
+        0, len(np.unique(lattice.kernels)), size=(CHAINS, stages)
+    )
     return np.asarray(repair(lattice, np.rint(u)))
 
 
@@ -222,7 +224,7 @@ def _anneal(
         point = to_point(lattice, u)
         n = evaluate(form, data, point)
         spent = (n.macs / data.macs, n.params / data.params, n.rho / data.rho)
-        broken = structural_violation(lattice, form.monotone, point)
+        broken = structural_violation(lattice, data.monotone, point)
         over = jnp.stack([*(jnp.maximum(s - 1.0, 0.0) for s in spent), broken], axis=-1)
         return n.objective, over
 
@@ -318,7 +320,7 @@ def _scores(form: Form, data: Data, lattice: Lattice, u: jax.Array) -> tuple[jax
     point = to_point(lattice, u)
     n = evaluate(form, data, point)
     fits = (n.macs <= data.macs) & (n.params <= data.params) & (n.rho <= data.rho)
-    fits &= structural_violation(lattice, form.monotone, point) <= 0
+    fits &= structural_violation(lattice, data.monotone, point) <= 0
     return u, jnp.where(fits, n.objective, -jnp.inf)
 
 

@@ -75,12 +75,13 @@ class _Model:
             integer(low[1 + 3 * stages + i] - 1, high[1 + 3 * stages + i] - 1)
             for i in range(stages)
         ]
+        self.kernels = np.unique(lattice.kernels)
         self.channels = [m * self.stem, *(m * width for width in self.width)]
         unit = 1 if p.fixed_ratio else m
         self.inner_unit = unit
         top = [high[1 + i] * m * p.inner_ratio[-1] for i in range(stages)]
         self.inner = [integer(1, math.floor(most / unit + 1e-9)) for most in top]
-        self.kernel = [[scip.addVar(vtype="B") for _ in lattice.kernels] for _ in range(stages)]
+        self.kernel = [[scip.addVar(vtype="B") for _ in self.kernels] for _ in range(stages)]
         self.squeeze = []
         for i in range(stages):
             width, inner = self.channels[1 + i], unit * self.inner[i]
@@ -101,7 +102,7 @@ class _Model:
         program, scip, stages = self.program, self.scip, self.problem.num_stages
         logs = 1 + 3 * stages
         squares = [
-            quicksum(k**2 * z for k, z in zip(self.lattice.kernels, some, strict=True))
+            quicksum(k**2 * z for k, z in zip(self.kernels, some, strict=True))
             for some in self.kernel
         ]
         changes: dict[int, Any] = {}
@@ -146,7 +147,7 @@ class _Model:
         log_of = [self._log(channels) for channels in self.channels]
         log_inner = [self._log(self.inner_unit * inner) for inner in self.inner]
         log_kernel = [
-            quicksum(math.log(k) * z for k, z in zip(self.lattice.kernels, some, strict=True))
+            quicksum(math.log(k) * z for k, z in zip(self.kernels, some, strict=True))
             for some in self.kernel
         ]
         log_ratio = [a - b for a, b in zip(log_inner, log_of[1:], strict=True)]
@@ -207,7 +208,7 @@ class _Model:
             scip.setSolVal(partial, self.width[i], float(start.width[i]) / m)
             scip.setSolVal(partial, self.inner[i], float(start.inner[i]) / self.inner_unit)
             scip.setSolVal(partial, self.repeats[i], float(start.depth[i]) - 1.0)
-            for k, z in zip(self.lattice.kernels, self.kernel[i], strict=True):
+            for k, z in zip(self.kernels, self.kernel[i], strict=True):
                 scip.setSolVal(partial, z, float(k == start.kernel[i]))
         scip.addSol(partial)
 
@@ -223,6 +224,6 @@ class _Model:
             np.float64(round(value(self.stem)) * m),
             whole(self.width) * m,
             whole(self.inner) * self.inner_unit,
-            self.lattice.kernels[picked],
+            self.kernels[picked],
             whole(self.repeats) + 1.0,
         )

@@ -50,12 +50,12 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
 def _starts(prepared: Prepared, solution: Solution, effort: Effort) -> Starts:
     """Whole networks to begin the integer search from."""
     problem, lattice = prepared.problem, prepared.lattice
-    if problem.convention == "paper" and not problem.extras:
+    if problem.convention == "paper":
         fixed = FixedChoices(prepared)
         choices = leading_choices(prepared, fixed, solution.x, effort.choices)
         points = dive(prepared, fixed, choices, effort.beam)
         return Starts(points, float(choices.value[0]))
-    # Another way of counting, or further limits: the relaxed optima at depths a block away.
+    # Another way of counting: the relaxed optima at depths a block away.
     low, high = (ends[prepared.layout.depth] for ends in (lattice.low, lattice.high))
     steps = np.diff(np.eye(problem.num_stages), axis=0)
     near = np.clip(np.rint(solution.point.depth), low, high)

@@ -64,7 +64,7 @@ class Multipliers(NamedTuple):
     """Any non-negative numbers give a valid bound; weights are normalised before use.
 
     Attributes:
-        budgets: of MACs and params, (2,), nats for the whole budget.
+        budgets: of each cost, (C,), nats for the whole budget.
         rho: nats per nat of rho's slack, scalar.
         monotone, inner: of widths that do not shrink and of the least inner width, (S,).
         variance: v of the depth penalty, scalar.
@@ -106,6 +106,7 @@ def relaxation(
     c_in_low = jnp.concatenate([low[:1], low[width][:-1]])
     differ = (c_in_high < low[width] - 1e-9) | (c_in_low > high[width] + 1e-9)
     dropped = (program.conditional * ~differ).sum(-1) > 0
+    dropped |= (program.if_repeated * (n_low < 0.5)).sum(-1) > 0
     return Relaxation(
         low=jnp.concatenate([low, jnp.zeros(3 * parts.stages)]),
         high=jnp.concatenate([high, _spans(low, high)]),
@@ -230,7 +231,7 @@ def _planes(a: Array, b: Array, a_low: Array, a_high: Array, b_low: Array, b_hig
 
 
 def costs(program: Posynomials, box: Relaxation, x: Array) -> Array:
-    """MACs and params over their budgets from below, (2,)."""
+    """Each cost over its limit from below, (C,)."""
     return program.coefficients @ term_values(program, box, x)
 
 

@@ -145,7 +145,8 @@ def _start(program: Posynomials, box: Relaxation, beta: Array, scale: Array):  #
     low = low.at[-1].set(jnp.where(beta > 0, low[-1], 0.0))
     v = jnp.concatenate([x, entropies, least[None], jnp.zeros(1)])
     low, high = jnp.append(low, 0.0), jnp.append(high, 1e3)
-    missed = _constraints(program, box, beta, _frame_of(program, box, v), v).values[-4:].max()
+    elastic = program.coefficients.shape[0] + 2  # and rho, and the variance
+    missed = _constraints(program, box, beta, _frame_of(program, box, v), v).values[-elastic:].max()
     return v.at[-1].set(jnp.clip(missed, 0.0, 9e2) + 0.1), low, high
 
 
@@ -308,7 +309,8 @@ def _multipliers(program: Posynomials, box: Relaxation, by: Array) -> Multiplier
     parts, levels = program.layout, program.level.shape[0]
     spans = box.high[parts.products].reshape(3, parts.stages)
     linked = spans > _FROZEN
-    sizes = [9 * parts.stages, 2 * levels, parts.stages, parts.stages, levels, 2, 1, 1]
+    costs = program.coefficients.shape[0]
+    sizes = [9 * parts.stages, 2 * levels, parts.stages, parts.stages, levels, costs, 1, 1]
     links, planes, monotone, inner, secants, budgets, rho, variance = (
         by[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(len(sizes))
     )

@@ -50,9 +50,9 @@ class Numbers(NamedTuple):
     Attributes:
         objective: entropy - penalty, nats.
         entropy: sum_m alpha_m H_m.
-        entropy_per_level: (..., levels).
+        entropy_per_level: (..., S + 1), those of `Data.level_ends`.
         penalty: beta Q.
-        rho_per_level: N / wbar of the layers up to each level's end, (..., levels).
+        rho_per_level: N / wbar of the layers up to each level's end, (..., S + 1).
         rho: the one that is constrained.
         params, macs: costs (in the tinynas convention its params and flops).
         extra: for each of `Form.extras`, all numbers its limit applies to, (..., count).
@@ -77,11 +77,8 @@ class Form:
     """
 
     block: str
-    strides: tuple[int, ...]
-    level_ends: tuple[int, ...]
-    stem_stride: int
+    stages: int
     has_final: bool
-    monotone: bool
     convention: str
     extras: tuple[str, ...]
 
@@ -90,16 +87,24 @@ class Data(NamedTuple):
     """What may change between problems of one form: arrays of float64.
 
     Attributes:
-        resolutions: pixels after the stem and each stage, (S + 1,).
-        alpha: weight of each level, (levels,).
-        beta, in_channels, classes, final_width (0 for none), macs, params, rho: scalars.
+        resolutions: pixels of the image, after the stem and after each stage, (S + 2,).
+        strides: of the stem and of each stage, (S + 1,).
+        level_ends: see `Problem.level_ends`, int64, (S + 1,); the first stands as often as there
+            are fewer levels.
+        alpha: weight of each of these, 0 where it is there again, (S + 1,).
+        beta: weight of the depth penalty, scalar.
+        monotone: 1.0 where widths may not shrink, else 0.0.
+        in_channels, classes, final_width (0 for none), macs, params, rho: scalars.
         limits: of `Form.extras`, one scalar each.
         latency: see `limits.read_latency`.
     """
 
     resolutions: Array
+    strides: Array
+    level_ends: Array
     alpha: Array
     beta: Array
+    monotone: Array
     in_channels: Array
     classes: Array
     final_width: Array
@@ -114,11 +119,8 @@ def form_of(problem: Problem) -> Form:
     """The static part of a problem."""
     return Form(
         block=problem.block,
-        strides=problem.strides,
-        level_ends=problem.level_ends,
-        stem_stride=problem.stem_stride,
+        stages=problem.num_stages,
         has_final=problem.final_width is not None,
-        monotone=problem.monotone,
         convention=problem.convention,
         extras=problem.extras,
     )
@@ -126,10 +128,15 @@ def form_of(problem: Problem) -> Form:
 
 def data_of(problem: Problem) -> Data:
     """The numeric part of a problem, NumPy float64."""
+    ends = problem.level_ends
+    missing = problem.num_stages + 1 - len(ends)
     values = (
-        problem.resolutions,
-        problem.level_weights,
+        (problem.resolution, *problem.resolutions),
+        (problem.stem_stride, *problem.strides),
+        ends[:1] * missing + ends,
+        (0.0,) * missing + problem.level_weights,
         problem.beta,
+        problem.monotone,
         problem.in_channels,
         problem.classes,
         problem.final_width or 0,
@@ -139,7 +146,8 @@ def data_of(problem: Problem) -> Data:
         [getattr(problem, name) for name in problem.extras],
         read_latency(problem.latency_table),
     )
-    return Data(*(np.asarray(value, dtype=np.float64) for value in values))
+    data = Data(*(np.asarray(value, dtype=np.float64) for value in values))
+    return data._replace(level_ends=data.level_ends.astype(np.int64))
 
 
 def point_of(arch: Architecture) -> Point:
@@ -166,19 +174,19 @@ def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numb
         inner=point.inner,
         kernel=point.kernel,
         depth=point.depth,
-        stride=np.array(form.strides),
+        stride=data.strides[1:],
         groups=1,
-        r_in=resolution[:-1],
-        r_out=resolution[1:],
+        r_in=resolution[1:-1],
+        r_out=resolution[2:],
         mode=mode,
     )
     stem = stem_rows(
         data.in_channels,
         point.stem,
         3,
-        form.stem_stride,
-        resolution[0] * form.stem_stride,
+        data.strides[0],
         resolution[0],
+        resolution[1],
     )
     last_width = point.width[..., -1]
     final_width = data.final_width if form.has_final else None
@@ -188,10 +196,9 @@ def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numb
     params = params_of(stages).sum(-1) + params_of(stem) + params_of(head)
     macs = macs_of(stages).sum(-1) + macs_of(stem) + macs_of(head)
 
-    layers, sum_log = _at_level_ends(form, stages, stem, head, xp)
+    layers, sum_log = _at_level_ends(data, stages, stem, head, xp)
     level_width = _level_widths(form, data, point, xp)
-    level_resolution = xp.stack([resolution[end] for end in form.level_ends])
-    entropies = entropy_per_level(level_resolution, level_width, sum_log)
+    entropies = entropy_per_level(resolution[1:][data.level_ends], level_width, sum_log)
     if form.convention == "tinynas":
         entropies = 0.5 * entropies
         skip = form.block not in MBCONV_BLOCKS
@@ -249,7 +256,7 @@ COUNTING = {
 
 
 def _at_level_ends(
-    form: Form, stages: list[Row], stem: list[Row], head: list[Row], xp: ModuleType
+    data: Data, stages: list[Row], stem: list[Row], head: list[Row], xp: ModuleType
 ) -> tuple[Array, Array]:
     """Layers N and sum of log fan-ins S up to each level's end, shape (..., levels)."""
     sums = []
@@ -257,18 +264,17 @@ def _at_level_ends(
         main_path(stem, xp), main_path(stages, xp), main_path(head, xp), strict=True
     ):
         # The stem counts one layer of a fixed fan-in, so its part is a scalar for any batch.
-        running = stem_part + xp.cumsum(stage_part, axis=-1)
-        parts = [
-            running[..., end - 1] if end else stem_part + 0.0 * running[..., 0]
-            for end in form.level_ends
-        ]
-        parts[-1] = parts[-1] + head_part
-        sums.append(xp.stack(parts, axis=-1))
+        before = xp.zeros_like(stage_part[..., :1])
+        running = stem_part + xp.cumsum(xp.concatenate([before, stage_part], axis=-1), axis=-1)
+        levels, head_part = running[..., data.level_ends], xp.asarray(head_part)[..., None]
+        sums.append(xp.concatenate([levels[..., :-1], levels[..., -1:] + head_part], axis=-1))
     return sums[0], sums[1]
 
 
 def _level_widths(form: Form, data: Data, point: Point, xp: ModuleType) -> Array:
-    widths = [point.width[..., end - 1] if end else point.stem for end in form.level_ends]
+    widths = xp.concatenate([xp.asarray(point.stem)[..., None], point.width], axis=-1)
+    widths = widths[..., data.level_ends]
     if form.has_final:
-        widths[-1] = 0.0 * widths[-1] + data.final_width
-    return xp.stack(widths, axis=-1)
+        last = 0.0 * widths[..., -1:] + data.final_width
+        widths = xp.concatenate([widths[..., :-1], last], axis=-1)
+    return widths

@@ -19,6 +19,9 @@ from deepmad_jax.design.program.problem import Problem
 # Keeps 0.1 * 1120 from rounding up past 112.
 _SLACK = 1e-9
 
+KERNELS = 4
+"""Sizes that a lattice has room for; where there are more, it has their number."""
+
 
 class Lattice(NamedTuple):
     """Bounds and units of the coordinates, float64 arrays.
@@ -26,7 +29,7 @@ class Lattice(NamedTuple):
     Attributes:
         low, high: least and greatest coordinates, (1 + 4 S,).
         multiple: m, a scalar.
-        kernels: the sizes a stage may take, ascending, (K,).
+        kernels: the sizes a stage may take, ascending, (K,), the last perhaps more than once.
         ratio_low, ratio_high: of inner / width, scalars.
         fixed_ratio: 1.0 where the ratio is a single value, else 0.0.
     """
@@ -44,6 +47,8 @@ def lattice_of(problem: Problem) -> Lattice:
     """The lattice of a problem, as NumPy arrays."""
     m = problem.multiple_of
     kernels = sorted(set(problem.kernels))
+    # Repeats of the last change nothing and let spaces of few kernels share a compilation.
+    padded = kernels + kernels[-1:] * (KERNELS - len(kernels))
     stages = problem.num_stages
     width_high = np.array(problem.per_stage("max_width"))
     low = (
@@ -64,7 +69,7 @@ def lattice_of(problem: Problem) -> Lattice:
         low=np.concatenate(low).astype(np.float64),
         high=np.concatenate(high).astype(np.float64),
         multiple=np.float64(m),
-        kernels=np.array(kernels, dtype=np.float64),
+        kernels=np.array(padded, dtype=np.float64),
         ratio_low=np.float64(problem.inner_ratio[0]),
         ratio_high=np.float64(problem.inner_ratio[-1]),
         fixed_ratio=np.float64(problem.fixed_ratio),
@@ -125,13 +130,10 @@ def nearest(lattice: Lattice, point: Point) -> np.ndarray:
     return np.asarray(repair(lattice, np.rint(np.concatenate(parts))))
 
 
-def structural_violation(lattice: Lattice, monotone: bool, point: Point) -> Array:
+def structural_violation(lattice: Lattice, monotone: Array, point: Point) -> Array:
     """How far, in units of m, widths shrink along the network or lack an inner width; 0 is fine."""
     xp = namespace(point.width)
     least, most = inner_bounds(lattice, point.width)
-    violation = (least > most).sum(-1) * 1.0
-    if monotone:
-        before = xp.concatenate([point.stem[..., None], point.width[..., :-1]], axis=-1)
-        shrink = xp.maximum(before - point.width, 0.0) / lattice.multiple
-        violation = violation + shrink.sum(-1)
-    return violation
+    before = xp.concatenate([point.stem[..., None], point.width[..., :-1]], axis=-1)
+    shrink = xp.maximum(before - point.width, 0.0) / lattice.multiple
+    return (least > most).sum(-1) + monotone * shrink.sum(-1)

@@ -6,7 +6,8 @@ field of that name, listed in `problem.EXTRAS`. The relaxation, the integer sear
 the tables take it from there. A limit that is not set costs nothing: it is left out of the compiled
 program.
 
-The certificate's bound leaves these limits out, so it holds with them too, only less tightly.
+The certificate and the relaxed programs at fixed depths read the same functions with symbols in
+place of numbers (`posynomials`), so what they give must be sums of products.
 """
 
 import csv
@@ -19,7 +20,7 @@ import numpy as np
 
 from deepmad_jax.arch.cost import layer_macs
 from deepmad_jax.arch.rows import Layer, Row, is_main_path
-from deepmad_jax.design.program.arrays import Array, namespace
+from deepmad_jax.design.program.arrays import Array, namespace, positive
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 TIMED = ("conv", "depthwise", "dense", "norm", "act", "pool", "mean", "scale", "add")
@@ -163,7 +164,7 @@ def _total(rows: Sections, width: Array, cost: Callable[[Row], Array]) -> Array:
 def _peaks(rows: list[Row]) -> list[Array]:
     """Elements that each conv of the rows moves, 0 where it is not there."""
     convs = [row for row in rows if row.layer.kind == "conv"]
-    return [_moved(row.layer) * (row.repeat > 0) for row in convs]
+    return [_moved(row.layer) * positive(row.repeat) for row in convs]
 
 
 def _moved(layer: Layer) -> Array:

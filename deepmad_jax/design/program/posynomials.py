@@ -6,6 +6,7 @@ cost, and out of the fan-ins their logs: nothing here knows what a block contain
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -13,23 +14,27 @@ import numpy as np
 
 from deepmad_jax.arch import cost
 from deepmad_jax.arch.layers import head_rows, se_width, stage_rows, stem_rows
-from deepmad_jax.arch.rows import Row, is_main_path
+from deepmad_jax.arch.rows import Layer, Row, is_main_path
 from deepmad_jax.design.program.arrays import Array
+from deepmad_jax.design.program.box import box_of
 from deepmad_jax.design.program.lattice import inner_bounds, lattice_of
 from deepmad_jax.design.program.layout import Layout
+from deepmad_jax.design.program.limits import Sections, measure, read_latency
 from deepmad_jax.design.program.problem import Problem
 
-# Terms and kernels are padded, so that nearly equal programs share a compilation.
-_TERMS, _KERNELS = 32, 4
+# Terms are padded, so that nearly equal programs share a compilation.
+_TERMS = 32
 
 
 class Posynomials(NamedTuple):
-    """A problem as arrays, float64. S stages, M levels, J terms, L = 1 + 3 S logs.
+    """A problem as arrays, float64. S stages, M levels, J terms, C costs, L = 1 + 3 S logs.
 
     Attributes:
         exponents: of each term in (logs, log squeeze, log n), (J, L + 2 S).
-        coefficients: of MACs and params, each over its budget, (2, J).
+        coefficients: of each cost over its limit, (C, J): MACs, params, then whatever else a limit
+            is set on and may exceed it.
         conditional: 1 where a term counts only if its stage changes the width, (J, S).
+        if_repeated: 1 where a term counts once, if its stage has more than one block, (J, S).
         first, rest: log fan-ins of a first and of a repeated block, (S, L + 1), constant last.
         head: those of the final conv, (L + 1,).
         level: log(r_m^2 c_m), (M, L + 1).
@@ -37,7 +42,7 @@ class Posynomials(NamedTuple):
         layers: main-path convs of a repeated block, (S,).
         layers_fixed, stem: convs that every network has; log fan-in of the stem.
         alpha, beta, log_rho: as in the problem; log_rho is 1e9 where rho has no limit.
-        limited: whether MACs and params have a limit, (2,).
+        limited: whether each cost has a limit, (C,).
         monotone: 1.0 or 0.0.
         log_least_inner, squeeze_loss: least log inner; squeeze width >= max(8, inner / 4 - loss).
         multiple, inner_multiple: unit of widths and of inner widths.
@@ -47,6 +52,7 @@ class Posynomials(NamedTuple):
     exponents: Array
     coefficients: Array
     conditional: Array
+    if_repeated: Array
     first: Array
     rest: Array
     head: Array
@@ -90,93 +96,80 @@ class Posynomials(NamedTuple):
 class Posynomial:
     """A sum of ``coefficient * exp(exponents . y)``: what a row holds when channels are symbols.
 
-    >>> a, b = Posynomial.symbol(0, 2), Posynomial.symbol(1, 2)
-    >>> (2 * a * b + a / b * 3).terms
+    A term's key is its exponents and the symbols that must be above 0 for it to count.
+
+    >>> a, b = Posynomial.symbol(0, size=2), Posynomial.symbol(1, size=2)
+    >>> {exponents: c for (exponents, _), c in (2 * a * b + a / b * 3).terms.items()}
     {(1, 1): 2.0, (1, -1): 3.0}
     """
 
-    terms: dict[tuple[int, ...], float]
+    size: int
+    terms: dict[tuple[tuple[int, ...], frozenset[int]], float]
 
     @staticmethod
-    def symbol(*indices: int) -> "Posynomial":
-        """exp of the sum of y over all indices but the last, which is the length of y."""
-        *at, size = indices
-        return Posynomial({tuple(at.count(i) for i in range(size)): 1.0})
+    def symbol(*indices: int, size: int) -> "Posynomial":
+        """exp of the sum of y over the indices; ``size`` is the length of y."""
+        exponents = tuple(indices.count(i) for i in range(size))
+        return Posynomial(size, {(exponents, frozenset()): 1.0})
+
+    def positive(self) -> "Posynomial":
+        """1 where this is above 0: the condition on its symbols, see `arrays.positive`."""
+        needed: frozenset[int] = frozenset()
+        for (exponents, above_zero), _ in self.terms.items():
+            needed |= above_zero | {i for i, power in enumerate(exponents) if power}
+        return Posynomial(self.size, {((0,) * self.size, needed): 1.0})
 
     def __add__(self, other: Any) -> "Posynomial":
+        if isinstance(other, np.ndarray):
+            return NotImplemented  # an array adds and multiplies by its elements
         terms = dict(self.terms)
-        for exponents, coefficient in _lifted(other, self._size()).terms.items():
-            terms[exponents] = terms.get(exponents, 0.0) + coefficient
-        return Posynomial(terms)
+        for key, coefficient in self._lifted(other).terms.items():
+            terms[key] = terms.get(key, 0.0) + coefficient
+        return Posynomial(self.size, terms)
 
     def __mul__(self, other: Any) -> "Posynomial":
-        product = Posynomial({})
-        for e, a in self.terms.items():
-            for f, b in _lifted(other, self._size()).terms.items():
-                product += Posynomial({tuple(i + j for i, j in zip(e, f, strict=True)): a * b})
+        if isinstance(other, np.ndarray):
+            return NotImplemented
+        product = Posynomial(self.size, {})
+        for (e, p), a in self.terms.items():
+            for (f, q), b in self._lifted(other).terms.items():
+                key = (tuple(i + j for i, j in zip(e, f, strict=True)), p | q)
+                product += Posynomial(self.size, {key: a * b})
         return product
 
     def __truediv__(self, other: Any) -> "Posynomial":
-        ((exponents, coefficient),) = _lifted(other, self._size()).terms.items()
-        return self * Posynomial({tuple(-e for e in exponents): 1.0 / coefficient})
+        (((exponents, above_zero), coefficient),) = self._lifted(other).terms.items()
+        inverse = (tuple(-e for e in exponents), above_zero)
+        return self * Posynomial(self.size, {inverse: 1.0 / coefficient})
 
     def __pow__(self, power: int) -> "Posynomial":
-        ((exponents, coefficient),) = self.terms.items()
-        return Posynomial({tuple(power * e for e in exponents): coefficient**power})
+        (((exponents, above_zero), coefficient),) = self.terms.items()
+        key = (tuple(power * e for e in exponents), above_zero)
+        return Posynomial(self.size, {key: coefficient**power})
 
     __radd__, __rmul__ = __add__, __mul__
 
-    def _size(self) -> int:
-        return len(next(iter(self.terms), ()))
-
-
-def _lifted(number: Any, size: int) -> Posynomial:
-    if isinstance(number, Posynomial):
-        return number
-    return Posynomial({(0,) * size: float(number)} if number else {})
+    def _lifted(self, number: Any) -> "Posynomial":
+        if isinstance(number, Posynomial):
+            return number
+        key = ((0,) * self.size, frozenset[int]())
+        return Posynomial(self.size, {key: float(number)} if number else {})
 
 
 def posynomials_of(problem: Problem) -> Posynomials:
     """The arrays of a problem, NumPy float64."""
     stages, sizes = problem.num_stages, problem.resolutions
     at = Layout(stages)
-    logs, size = at.shape_size, at.shape_size + 2 * stages
-
-    def symbol(*indices: int) -> Posynomial:
-        return Posynomial.symbol(*indices, size)
-
-    tables: list[list[Row]] = []
-    terms: dict[tuple[tuple[int, ...], int], np.ndarray] = {}
+    logs = at.shape_size
+    symbol = functools.partial(Posynomial.symbol, size=logs + 3 * stages)
     stem = stem_rows(
         problem.in_channels, symbol(0), 3, problem.stem_stride, problem.resolution, sizes[0]
     )
     head = head_rows(symbol(stages), problem.final_width, problem.classes, sizes[-1])
-    for row in stem + head:
-        _count(terms, size, row, -1)
-    for i in range(stages):
-        shape: dict[str, Any] = {
-            "c_in": symbol(i),
-            "width": symbol(at.width.start + i),
-            "inner": symbol(at.width.start + i, at.inner.start + i),
-            "kernel": symbol(at.kernel.start + i),
-            "depth": 2,  # one repeat; log n is a symbol of its own
-            "stride": problem.strides[i],
-            "groups": 1,
-            "r_in": float(sizes[i]),
-            "r_out": float(sizes[i + 1]),
-        }
-        smooth = stage_rows(problem.block, mode="smooth", **shape)
-        if problem.block == "mbconv_se":
-            smooth = _with_squeeze(smooth, shape["inner"], symbol(logs + i))
-            certain = [1] * len(smooth)
-        else:
-            certain = [r.repeat for r in stage_rows(problem.block, mode="lower", **shape)]
-        tables.append(smooth)
-        for row, sure in zip(smooth, certain, strict=True):
-            repeat = symbol(logs + stages + i) if row.section == "rest" else 1
-            _count(terms, size, row, -1 if sure else i, repeat)
-    exponents, coefficients, conditional = _stack(terms, size, stages)
-    budgets = np.array([problem.macs, problem.params])
+    tables = [_stage_table(problem, i) for i in range(stages)]
+    costs = _costs(problem, Sections(stem, _together(tables), head))
+    exponents, coefficients, conditional, if_repeated = _stack([c for c, _ in costs], stages)
+    limits = np.array([limit for _, limit in costs])
     ends = problem.level_ends
     level = np.zeros((len(ends), logs + 1))
     for m, end in enumerate(ends):
@@ -191,8 +184,9 @@ def posynomials_of(problem: Problem) -> Posynomials:
     loss, least = _lattice_facts(problem)
     values = (
         exponents,
-        coefficients / budgets[:, None],
+        coefficients / limits[:, None],
         conditional,
+        if_repeated,
         np.stack([row for _, row in parts["first"]]),
         np.stack([row for _, row in parts["rest"]]),
         head_sum,
@@ -204,15 +198,109 @@ def posynomials_of(problem: Problem) -> Posynomials:
         problem.level_weights,
         problem.beta,
         np.log(problem.rho) if np.isfinite(problem.rho) else 1e9,
-        np.isfinite(budgets),
+        np.isfinite(limits),
         problem.monotone,
         np.log(least),
         loss,
         problem.multiple_of,
         1 if problem.fixed_ratio else problem.multiple_of,
-        _log_kernels(problem.kernels),
+        np.log(lattice_of(problem).kernels),
     )
     return Posynomials(*(np.asarray(value, dtype=np.float64) for value in values))
+
+
+def _stage_table(problem: Problem, i: int) -> list[Row]:
+    """The rows of stage i in symbols: logs, then squeezes, repeats and what may be there."""
+    stages, sizes = problem.num_stages, problem.resolutions
+    at = Layout(stages)
+    logs = at.shape_size
+    symbol = functools.partial(Posynomial.symbol, size=logs + 3 * stages)
+    shape: dict[str, Any] = {
+        "c_in": symbol(i),
+        "width": symbol(at.width.start + i),
+        "inner": symbol(at.width.start + i, at.inner.start + i),
+        "kernel": symbol(at.kernel.start + i),
+        "depth": 2,  # one repeat; the number of them is a symbol of its own
+        "stride": problem.strides[i],
+        "groups": 1,
+        "r_in": float(sizes[i]),
+        "r_out": float(sizes[i + 1]),
+    }
+    rows = stage_rows(problem.block, mode="smooth", **shape)
+    if problem.block == "mbconv_se":
+        rows = _with_squeeze(rows, shape["inner"], symbol(logs + i))
+        certain = [1] * len(rows)
+    else:
+        certain = [row.repeat for row in stage_rows(problem.block, mode="lower", **shape)]
+    repeats, may_be = symbol(logs + stages + i), symbol(logs + 2 * stages + i)
+    return [
+        dataclasses.replace(
+            row,
+            repeat=row.repeat * (repeats if row.section == "rest" else 1) * (1 if sure else may_be),
+        )
+        for row, sure in zip(rows, certain, strict=True)
+    ]
+
+
+def _together(tables: list[list[Row]]) -> list[Row]:
+    """Each row of the stages' tables once, its numbers arrays over the stages, (1, S)."""
+
+    def stacked(values: list[Any]) -> Any:
+        if values[0] is None or isinstance(values[0], str | bool):
+            return values[0]  # the same in every stage
+        return np.array([values], dtype=object)
+
+    merged = []
+    for rows in zip(*tables, strict=True):
+        layers = [row.layer for row in rows]
+        fields = {
+            field.name: stacked([getattr(layer, field.name) for layer in layers])
+            for field in dataclasses.fields(Layer)
+        }
+        if all(layer.groups is layer.c_in for layer in layers):
+            fields["groups"] = fields["c_in"]  # one and the same where depthwise
+        repeat = stacked([row.repeat for row in rows])
+        merged.append(Row(rows[0].section, repeat, Layer(**fields)))
+    return merged
+
+
+def _costs(problem: Problem, rows: Sections) -> list[tuple[Posynomial, float]]:
+    """What is limited, in symbols, and the limit: MACs and params, then what may exceed another."""
+    costs = []
+    for count, limit in ((cost.macs, problem.macs), (cost.params, problem.params)):
+        of_stages = count(rows.stages).sum(-1)[0]
+        costs.append((of_stages + count(rows.stem) + count(rows.head), limit))
+    stages = problem.num_stages
+    symbol = functools.partial(Posynomial.symbol, size=Layout(stages).shape_size + 3 * stages)
+    width = np.array([[symbol(1 + i) for i in range(stages)]], dtype=object)
+    table, seen = read_latency(problem.latency_table), []
+    for name in problem.extras:
+        limit = getattr(problem, name)
+        for measured in measure(name, rows, width, table)[0]:
+            most = _most(problem, measured)
+            if most > limit * (1.0 - 1e-9) and measured.terms not in seen:
+                seen.append(measured.terms)
+                costs.append((measured, limit))
+    return costs
+
+
+def _most(problem: Problem, measured: Posynomial) -> float:
+    """At least the greatest value over the space."""
+    box, at = box_of(problem), Layout(problem.num_stages)
+    repeats = np.exp(box.high[at.depth]) - 1.0
+    squeezes = np.log(np.maximum(np.exp(box.high[at.width] + box.high[at.inner]) / 4.0, 8.0))
+    nothing = np.zeros(at.stages)
+    with np.errstate(divide="ignore"):
+        ends = [
+            np.concatenate([box.low[at.shape], nothing, nothing, nothing]),
+            np.concatenate([box.high[at.shape], squeezes, np.log(repeats), nothing]),
+        ]
+    total = 0.0
+    for (exponents, _), coefficient in measured.terms.items():
+        powers = np.array(exponents)
+        used = powers != 0
+        total += coefficient * np.exp(np.maximum(*(powers * end for end in ends))[used].sum())
+    return total
 
 
 def _with_squeeze(rows: Iterable[Row], inner: Posynomial, squeezed: Posynomial) -> list[Row]:
@@ -235,32 +323,31 @@ def _with_squeeze(rows: Iterable[Row], inner: Posynomial, squeezed: Posynomial) 
     ]
 
 
-def _count(
-    terms: dict[tuple[tuple[int, ...], int], np.ndarray],
-    size: int,
-    row: Row,
-    stage: int,
-    repeat: Any = 1,
-) -> None:
-    """Adds a row's MACs and params; ``stage`` is where it may vanish, or -1."""
-    for j, count in enumerate((cost.layer_macs, cost.layer_params)):
-        total = count(row.layer) * row.repeat * repeat
-        for exponents, coefficient in _lifted(total, size).terms.items():
-            terms.setdefault((exponents, stage), np.zeros(2))[j] += coefficient
+def _stack(costs: list[Posynomial], stages: int) -> tuple[np.ndarray, ...]:
+    """Exponents, coefficients, and which terms count only where a width changes or blocks repeat.
 
-
-def _stack(
-    terms: dict[tuple[tuple[int, ...], int], np.ndarray], size: int, stages: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    padded = -(-len(terms) // _TERMS) * _TERMS
-    exponents, coefficients = np.zeros((padded, size)), np.zeros((2, padded))
-    conditional = np.zeros((padded, stages))
-    for t, ((powers, stage), pair) in enumerate(terms.items()):
-        exponents[t], coefficients[:, t] = powers, pair
-        assert (pair >= 0).all()
-        if stage >= 0:
-            conditional[t, stage] = 1.0
-    return exponents, coefficients, conditional
+    Shapes (J, L + 2 S), (costs, J), (J, S) and (J, S).
+    """
+    # Where repeats only switch a term, and where the projections do, the power is no part of it.
+    logs = Layout(stages).shape_size
+    repeats, projections = slice(logs + stages, logs + 2 * stages), slice(logs + 2 * stages, None)
+    index: dict[tuple[tuple[int, ...], frozenset[int]], int] = {}
+    for posynomial in costs:
+        for key in posynomial.terms:
+            index.setdefault(key, len(index))
+    padded = -(-len(index) // _TERMS) * _TERMS
+    coefficients = np.zeros((len(costs), padded))
+    powers, needed = (np.zeros((padded, logs + 3 * stages)) for _ in range(2))
+    for (exponents, above_zero), t in index.items():
+        powers[t] = exponents
+        needed[t, list(above_zero)] = 1.0
+    for j, posynomial in enumerate(costs):
+        for key, coefficient in posynomial.terms.items():
+            assert coefficient >= 0, coefficient
+            coefficients[j, index[key]] = coefficient
+    conditional = np.maximum(powers[:, projections] > 0, needed[:, projections])
+    if_repeated = needed[:, repeats] * (powers[:, repeats] == 0)
+    return powers[:, : projections.start], coefficients, conditional, if_repeated
 
 
 def _main(rows: Iterable[Row], logs: int, section: str) -> tuple[int, np.ndarray]:
@@ -271,7 +358,7 @@ def _main(rows: Iterable[Row], logs: int, section: str) -> tuple[int, np.ndarray
             fan_in = cost.fan_in(row.layer)
             layers += 1
             if isinstance(fan_in, Posynomial):
-                ((exponents, coefficient),) = fan_in.terms.items()
+                (((exponents, _), coefficient),) = fan_in.terms.items()
                 total[:-1] += exponents[:logs]
                 total[-1] += np.log(coefficient)
             else:
@@ -294,9 +381,3 @@ def _lattice_facts(problem: Problem) -> tuple[float, float]:
     return float(max(short.max(initial=0.0), 0.0)), float(
         inner.min(initial=np.inf) if inner.size else 1.0
     )
-
-
-def _log_kernels(kernels: tuple[int, ...]) -> np.ndarray:
-    sizes = sorted(set(kernels))
-    # Repeats of the last change nothing and let spaces of few kernels share a compilation.
-    return np.log(sizes + sizes[-1:] * (_KERNELS - len(sizes)))

@@ -41,7 +41,7 @@ def relaxed_numbers(form: Form, data: Data, x: Array) -> Numbers:
 
 def constraints(form: Form, data: Data, box: Box, x: Array, numbers: Numbers) -> Array:
     """g(x), feasible where all entries are at most 0; the first three belong to `BUDGETS`."""
-    at = Layout(len(form.strides))
+    at = Layout(form.stages)
     width, inner = x[at.width], x[at.width] + x[at.inner]
     # Ratios, not log-ratios: entropy grows like exp(log depth), so a log penalty would leave the
     # augmented Lagrangian unbounded below.
@@ -52,9 +52,8 @@ def constraints(form: Form, data: Data, box: Box, x: Array, numbers: Numbers) ->
             numbers.rho_per_level[-1] / data.rho - 1.0,
         ]
     )
-    parts = [budgets, box.low - x, x - box.high, box.log_least_inner - inner]
-    if form.monotone:
-        parts.append(x[at.before] - width)
+    shrinks = jnp.where(data.monotone > 0, x[at.before] - width, -1.0)
+    parts = [budgets, box.low - x, x - box.high, box.log_least_inner - inner, shrinks]
     if form.convention == "tinynas":  # rho is the greatest over the prefixes: one constraint each
         parts.append(numbers.rho_per_level[:-1] / data.rho - 1.0)
     for extra, limit in zip(numbers.extra, data.limits, strict=True):

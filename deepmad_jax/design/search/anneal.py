@@ -155,7 +155,7 @@ def _anneal(
         point = to_point(lattice, u)
         numbers = evaluate(form, data, point)
         over = jnp.maximum(spent(data, numbers) - 1.0, 0.0)
-        broken = structural_violation(lattice, form.monotone, point)
+        broken = structural_violation(lattice, data.monotone, point)
         penalty = STRICTNESS * (over * prices).sum(-1) + structure_price * broken
         value = numbers.objective - penalty
         feasible = (over <= REAL_SLACK).all(-1) & (broken <= 0)
@@ -204,7 +204,7 @@ def _moved(lattice: Lattice, u: Array, jump: Array, trade: Array) -> Array:
     more_stem, more_width, more_inner, more_kernel, more_depth = split(jump)
     depth_after = jnp.maximum(depth + more_depth, 1.0)
     inner_after = jnp.maximum(inner + more_inner, 1.0)
-    kernel_after = jnp.clip(kernel + more_kernel, 0, lattice.kernels.size - 1)
+    kernel_after = jnp.clip(kernel + more_kernel, 0, split(lattice.high)[3])
     log_kernels = jnp.log(lattice.kernels)
     log_cost = jnp.log(depth_after / depth)
     log_cost += log_kernels[kernel_after.astype(int)] - log_kernels[kernel.astype(int)]

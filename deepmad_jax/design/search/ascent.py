@@ -41,7 +41,7 @@ class Ascent:
         self.candidates += len(u)
         point = to_point(self.lattice, u)
         numbers = evaluate(self.form, self.data, point)
-        violation = structural_violation(self.lattice, self.form.monotone, point)
+        violation = structural_violation(self.lattice, self.data.monotone, point)
         feasible = (violation <= 1e-9) & within_limits(self.form, self.data, numbers)
         violation = violation + np.maximum(spent(self.data, numbers) - 1.0, 0.0).sum(-1)
         infeasible = INFEASIBLE * (1.0 + np.minimum(violation, 1e6))

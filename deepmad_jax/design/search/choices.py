@@ -49,7 +49,7 @@ def leading_choices(prepared: Prepared, fixed: FixedChoices, x: np.ndarray, coun
     """The most promising choices, at most ``count``.
 
     Args:
-        prepared: a problem in the paper's convention, without further limits.
+        prepared: a problem in the paper's convention.
         fixed: of the problem.
         x: the relaxed optimum, (1 + 4 S,), where the search begins.
         count: choices given, at most.
@@ -70,7 +70,7 @@ class _Search:
     def __init__(self, prepared: Prepared, fixed: FixedChoices, x: np.ndarray):
         lattice, self.layout = prepared.lattice, prepared.layout
         self.stages = stages = self.layout.stages
-        self.fixed, self.sizes = fixed, np.asarray(lattice.kernels)
+        self.fixed, self.sizes = fixed, np.unique(lattice.kernels)
         self.at = fixed.unknowns_of(x)
         self.ties_pay = fixed.conditional.any() and prepared.problem.monotone
         low, high = (ends[self.layout.depth] for ends in (lattice.low, lattice.high))

@@ -5,7 +5,7 @@ fixed (where inner / width is a single value, its log stands for the inner width
 fixed (letters as in `certificate.bounds`),
 
     objective = sum_m alpha_m A_m T_m - beta Q,  A_m = log(r_m^2 c_m), T_m the sum of log fan-ins,
-    cost_j    = sum of a exp(b . y) <= 1         for MACs and params,
+    cost_j    = sum of a exp(b . y) <= 1         for MACs, params and further limits,
     rho       : log N - log rho0 <= T_M / N,
 
 where A and T are affine and every a > 0. A dozen steps of `interior_point` solve it, on matrices of
@@ -44,7 +44,7 @@ class Values(NamedTuple):
 class FixedChoices:
     """A problem whose choices of depths, kernels and equal widths can be valued.
 
-    For the paper's convention without further limits.
+    For the paper's convention.
     """
 
     def __init__(self, prepared: Prepared):
@@ -74,6 +74,7 @@ class FixedChoices:
         limited = program.limited > 0
         self.coefficients = program.coefficients[limited][:, used] * 0.25 ** self.squeeze.sum(-1)
         self.conditional = program.conditional[used]
+        self.if_repeated = program.if_repeated[used]
         slopes, self.at_zero = _shape_constraints(
             parts, program.monotone > 0, low[inner], high[inner]
         )
@@ -146,6 +147,7 @@ class _Batch:
         frozen = self._tied(frozen)
 
         repeats = np.where(fixed.repeated, n[:, None, :], 1.0).prod(-1)
+        repeats = repeats * np.where(fixed.if_repeated, n[:, None, :] > 0, 1.0).prod(-1)
         if tied is not None:
             repeats = repeats * (1.0 - (fixed.conditional * tied[:, None, :]).max(-1))
         repeats = repeats * np.exp(_log_squeezed(fixed, chosen) @ fixed.squeeze.T)
@@ -223,7 +225,7 @@ class _Batch:
         """
         rows = self._copied(x) @ self.shared.T
         terms = self.coefficients * np.exp(rows[:, : self.num_terms])
-        totals = terms.sum(-1)
+        totals = terms.sum(-1) + 1e-30  # all of a cost's layers may be absent
         shares = terms / totals[..., None]
         jacobian = self._by_x(np.moveaxis(shares @ self.shared[: self.num_terms], 0, 1))
         elastic = np.log(totals).T

@@ -55,13 +55,13 @@ class Design:
         """The contents of ``design.json``; numbers unrounded, null where there is no limit."""
         names = (*BUDGETS, *self.problem.extras)
         budgets = {name: getattr(self.problem, name) for name in names}
-        n = self.numbers
+        n, weights = self.numbers, self.problem.level_weights
         return {
             "name": self.architecture.name,
             "objective": float(n.objective),
             "entropy": float(n.entropy),
-            "entropy_per_level": [float(h) for h in n.entropy_per_level],
-            "alpha": list(self.problem.level_weights),
+            "entropy_per_level": [float(h) for h in n.entropy_per_level[-len(weights) :]],
+            "alpha": list(weights),
             "rho": float(n.rho),
             "depth_penalty": float(n.penalty),
             "params": int(n.params),

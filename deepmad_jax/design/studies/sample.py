@@ -159,7 +159,7 @@ def _distance(
     """How far each candidate is from the region, in logs; exactly 0 inside. And its numbers."""
     point: Point = to_point(region.lattice, u)
     numbers = evaluate(region.form, region.data, point)
-    distance = np.asarray(structural_violation(region.lattice, region.form.monotone, point))
+    distance = np.asarray(structural_violation(region.lattice, region.data.monotone, point))
     before = np.concatenate([np.asarray(point.stem)[:, None], point.width[:, :-1]], axis=-1)
     growth = np.log(point.width / before)
     distance = distance + np.maximum(0.0, growth - np.log(region.max_growth) - 1e-12).sum(-1)
