@@ -9,7 +9,8 @@
 #
 # or all of it at once: "try" starts it, trains on digits in two tasks, has an urgent job take the
 # nodes in the middle of that, sees the training go on and end, trains four networks in an array of
-# two jobs, and stops it. It takes some minutes, and prints what became of each job.
+# two jobs of which one is lost, has what is missing done, and stops it. It takes some minutes, and
+# prints what became of each job.
 #
 #     launch/slurm_here.sh try /tmp/slurm
 #
@@ -116,12 +117,22 @@ try() {
     grep -E 'going on from|back into the queue' "$dir/deepmad-$job.log" || true
     tail -n 1 "$dir/digits/metrics.jsonl"
 
-    job=$(sbatch --parsable --output="$dir/%x-%A-%a.log" --array=0-1 launch/slurm_array.sbatch \
-        --config configs/digits.py --workdir "$dir/study" --config.jobs=study --config.sample.count=4 \
-        --config.design.params=5k --config.design.macs=200k --config.design.rho=inf \
-        --config.design.multiple_of=2 --config.design.min_width=2 --config.design.stem_width=2,8 \
+    study=(launch/slurm_array.sbatch --config configs/digits.py --workdir "$dir/study"
+        --config.jobs=study --config.sample.count=4 --config.design.params=5k
+        --config.design.macs=200k --config.design.rho=inf --config.design.multiple_of=2
+        --config.design.min_width=2 "--config.design.stem_width=2,8"
         --config.train.epochs=1 --config.train.warmup_epochs=0)
+    array=$(sbatch --parsable --output="$dir/%x-%A-%a.log" --array=0-1 "${study[@]}")
+    job=$(sbatch --parsable --output="$dir/%x-rest.log" --dependency="afterany:$array" "${study[@]}")
+    until [[ -d $dir/study/001 ]]; do
+        [[ -n $(squeue --noheader --job="$array") ]] || { cat "$dir"/deepmad-study-*.log; exit 1; }
+        sleep 1
+    done
+    echo "Job ${array}_1 trains its first network, and is lost."
+    scancel "${array}_1"
+    ended "$array" || true
     ended "$job"
+    grep -E '^(Network|Training network|4 of 4)' "$dir/deepmad-study-rest.log"
     cut -d, -f1-6 "$dir/study/study.csv"
 }
 

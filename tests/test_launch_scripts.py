@@ -148,7 +148,7 @@ def test_slurm_array_gives_each_job_its_part(call):
 
 
 @pytest.mark.slow
-def test_real_slurm_trains_in_two_tasks_and_goes_on_after_an_urgent_job(tmp_path):
+def test_real_slurm_trains_on_after_an_urgent_job_and_does_what_a_lost_part_left(tmp_path):
     for name in ("munged", "slurmctld", "slurmd", "sbatch"):
         if shutil.which(name) is None:
             pytest.skip(f"{name} is not installed: apt-get install slurm-wlm munge")
@@ -178,6 +178,10 @@ def test_real_slurm_trains_in_two_tasks_and_goes_on_after_an_urgent_job(tmp_path
         rows = list(csv.DictReader(file))
     assert [row["index"] for row in rows] == ["0", "1", "2", "3"]
     assert all(int(row["step"]) > 0 for row in rows)
+    # The lost part was training network 1, and had not come to 3.
+    assert "JobState=CANCELLED" in done.stdout
+    for said in ("Network 0 is trained.", "Training network 1 in", "Training network 3 in"):
+        assert said in done.stdout
 
 
 # Cloud TPU ---------------------------------------------------------------------------------------
