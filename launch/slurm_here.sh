@@ -88,6 +88,13 @@ CONF
 }
 
 stop() {
+    export SLURM_CONF=$dir/slurm.conf
+    # Jobs first: a step with nobody to report its end to would keep its daemon alive.
+    squeue --noheader --format=%A | sort -u | xargs --no-run-if-empty scancel || true
+    for _ in $(seq 60); do
+        [[ -n $(squeue --noheader) ]] || break
+        sleep 1
+    done
     for pid in "$dir"/slurmd-*.pid "$dir"/slurmctld.pid "$dir"/munge.pid; do
         if [[ -f $pid ]]; then kill "$(cat "$pid")" || true; fi
     done
