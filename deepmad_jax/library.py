@@ -78,7 +78,14 @@ def design(*, name: str = "design", **fields: Any) -> Designed:
     """
     from deepmad_jax.design.designer import design_network
 
-    name, fields = convert(name, Title, "name"), converted(Problem, fields, "design")
+    name = convert(name, Title, "name")
+    found = design_network(problem_of(**fields), name)
+    return Designed(found.architecture, found.to_dict(), found)
+
+
+def problem_of(**fields: Any) -> Problem:
+    """The problem that `design` solves when given these fields; raises as it does."""
+    fields = converted(Problem, fields, "design")
     if "macs" not in fields and "params" not in fields:
         raise InvalidConfig(
             "design needs a budget: give macs (multiply-accumulates an image), params, or both."
@@ -86,8 +93,7 @@ def design(*, name: str = "design", **fields: Any) -> Designed:
     defaults = DEFAULTS.get(fields.get("block", Problem.block), {})
     if fields.get("resolution", Problem.resolution) <= SMALL_PX:
         defaults = {**defaults, **SMALL_IMAGES}
-    found = design_network(Problem(**{**defaults, **fields}), name)
-    return Designed(found.architecture, found.to_dict(), found)
+    return Problem(**{**defaults, **fields})
 
 
 def build(

@@ -5,6 +5,7 @@
 
 Each job reads what the ones before left in the workdir, so any of them can be run alone. A mistake
 of the user's ends with one message on stderr and exit status 2; what was already computed stays.
+The console script ``deepmad`` (`cli`) is a shorter way to the same.
 """
 
 from deepmad_jax.interrupts import INTERRUPTED, MESSAGE, watch_for_interrupts
@@ -23,7 +24,7 @@ from deepmad_jax.config.load import field_list, parse
 from deepmad_jax.errors import InvalidConfig, UserError
 from deepmad_jax.jobs import DISPATCH, READERS, TOGETHER
 
-_HELP = f"""\
+_USAGE = f"""\
 Design a convolutional network to a budget and train it.
 
 usage: python -m deepmad_jax.main --config FILE[:VARIANT] [--workdir DIR] [--config.FIELD=VALUE ...]
@@ -35,6 +36,7 @@ usage: python -m deepmad_jax.main --config FILE[:VARIANT] [--workdir DIR] [--con
   --config.FIELD=VALUE  sets any field of the config, the last one where a field is set twice;
                         lists are comma-separated, numbers may have a unit: 50k, 11.7M, 1.8G
   --distributed SPEC    joins other processes that run the same command (docs/multi_host.md)
+  --help                this text, and every field with its default
 
 jobs (--config.jobs=design,train,evaluate): {", ".join(JOBS)}
 
@@ -45,7 +47,7 @@ examples
   python -m deepmad_jax.main --config configs/r18.py --config.jobs=design \\
       --config.design.macs=2.5e9 --config.design.params=14e6 --config.design.kernels=3,5
 
-fields and defaults
+A shorter way to the same: deepmad --help.
 """
 
 
@@ -53,31 +55,65 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the jobs of a command line (default ``sys.argv``); returns the exit status."""
     argv = list(sys.argv if argv is None else argv)
     if any(arg in ("--help", "-h", "-help", "--helpfull") for arg in argv[1:]):
-        print(_HELP + field_list())
+        print(f"{_USAGE}\nfields and defaults\n{field_list()}")
         return 0
+    if not argv[1:]:
+        print(_USAGE, file=sys.stderr)
+    return exit_status(lambda: run_command(argv))
+
+
+def exit_status(call: Callable[[], int | None], tell: Callable[[str], None] | None = None) -> int:
+    """What ``call`` returns, or the status by which a shell learns how it failed.
+
+    ============  ======================================================================
+    0             done
+    1             a bug of ours, with its traceback
+    2             something given cannot be used; one message says what to do about it
+    75            another process of the run was lost (`processes.together`)
+    130           interrupted with Ctrl-C
+    143           asked to end by SIGTERM while training, after saving a checkpoint
+    ============  ======================================================================
+
+    Args:
+        call: its result may be None, which is 0.
+        tell: prints a message; default on stderr.
+    """
+    tell = tell or _tell
     try:
-        argv, processes = _take_flag(argv, "distributed")
-        config, workdir = parse(argv)
-        if processes:
-            _run_together(config, workdir, processes)
-        else:
-            run(config, workdir)
+        return call() or 0
     except UserError as error:
-        print(f"\nerror: {error}", file=sys.stderr)
+        tell(f"error: {error}")
         return 2
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("deepmad_jax"):
             raise
-        print(
-            f"\nerror: This job needs {error.name}, which is not installed: pip install "
-            "'deepmad_jax[train,report]', or -e '.[train,report]' in a checkout.",
-            file=sys.stderr,
+        extras = "serve" if error.name in ("starlette", "uvicorn") else "train,report"
+        tell(
+            f"error: This needs {error.name}, which is not installed: pip install "
+            f"'deepmad_jax[{extras}]', or -e '.[{extras}]' in a checkout."
         )
         return 2
     except KeyboardInterrupt:
-        print(f"\n{MESSAGE}", file=sys.stderr)
+        tell(MESSAGE)
         return INTERRUPTED
-    return 0
+
+
+def _tell(message: str) -> None:
+    print(f"\n{message}", file=sys.stderr)
+
+
+def run_command(argv: list[str]) -> None:
+    """Runs the jobs of a command line; ``argv[0]`` is the program's name.
+
+    Raises:
+        UserError: as the jobs do; `InvalidConfig` where the line itself means nothing.
+    """
+    argv, processes = _take_flag(argv, "distributed")
+    config, workdir = parse(argv)
+    if processes:
+        _run_together(config, workdir, processes)
+    else:
+        run(config, workdir)
 
 
 def run(config: Config, workdir: Path, shared: Callable[..., None] | None = None) -> None:

@@ -30,6 +30,11 @@ ALLOWED = {
     "interrupts": set(),
     "compiled": set(),
     "main": {"compiled", "config", "interrupts", "jobs", "processes"},
+    "cli": {
+        *("__init__", "arch", "compiled", "config", "design", "interrupts", "jobs", "library"),
+        *("main", "serve"),
+    },
+    "serve": {"design", "library", "report"},
     "fields": set(),
     "errors": set(),
     "paths": set(),
@@ -190,6 +195,7 @@ def test_lists_of_the_config_are_the_tables_of_what_runs():
             {"flax", "optax", "tensorflow", "torch", "orbax", "grain"},
         ),
         ("import deepmad_jax.main", {"jax", "flax", "optax", "tensorflow", "matplotlib"}),
+        ("import deepmad_jax.cli", {"jax", "flax", "optax", "tensorflow", "matplotlib"}),
     ],
 )
 def test_import_loads_nothing_heavy(code, heavy):

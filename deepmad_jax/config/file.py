@@ -27,7 +27,8 @@ def load(reference: str) -> ml_collections.ConfigDict:
 
     Args:
         reference: ``FILE``, or ``FILE:VARIANT``, which hands ``get_config`` the variant. A colon
-            may also stand in the file's own path.
+            may also stand in the file's own path. Where there is no such file, ``configs/r18.py``,
+            ``r18.py`` and ``r18`` are the project's own (`own_configs`).
     Raises:
         InvalidConfig: no such file, or one that does not give a config; the message says in which
             line, and what Python said.
@@ -46,12 +47,25 @@ def load(reference: str) -> ml_collections.ConfigDict:
     return _run(file, lambda: _as_config_dict(get_config(*arguments)))
 
 
+def own_configs() -> dict[str, Path]:
+    """The project's own config files by name, wherever the package is installed."""
+    package = Path(__file__).parents[1]
+    # In an installed package they lie within it (setup.py), in a checkout beside it.
+    inside = package / "configs"
+    folder = inside if inside.is_dir() else package.parent / "configs"
+    return {path.stem: path for path in sorted(folder.glob("*.py"))}
+
+
 def _split(reference: str) -> tuple[str, str]:
     """The file and the variant: the longest part before a colon that is a file wins."""
     ends = [len(reference), *(m.start() for m in reversed([*re.finditer(":", reference)]))]
     for end in ends:
         if os.path.isfile(reference[:end]):  # which takes what no path can be, unlike Path's
             return reference[:end], reference[end + 1 :]
+    name, _, variant = reference.partition(":")
+    own = own_configs().get(name.removeprefix("configs/").removesuffix(".py"))
+    if own and not os.path.exists(name):
+        return str(own), variant
     # None is: what ends in .py was meant as the file, or all of it.
     found = re.fullmatch(r"(.*\.py)(?::(.*))?", reference, re.DOTALL)
     return (found[1], found[2] or "") if found else (reference, "")
@@ -66,7 +80,7 @@ def _check_file(file: str) -> None:
     if not os.path.isfile(file):
         near = [f"{file}.py", f"{file.replace('.', os.sep)}.py"]
         hint = next((f"; did you mean {other}?" for other in near if os.path.isfile(other)), None)
-        hint = hint or "; the project's own are in configs/, such as configs/digits.py."
+        hint = hint or f"; the project's own are {', '.join(own_configs())}."
         raise InvalidConfig(f"There is no config file {path}{hint}")
     if path.suffix != ".py":
         record = path.name == "config.json"

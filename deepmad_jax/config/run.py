@@ -7,13 +7,13 @@ from deepmad_jax.config.data import DataConfig
 from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.studies.settings import Sampling, Sweep
+from deepmad_jax.design.studies.settings import Part, Sampling, Sweep
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields import FilePath, Limit, OneOf, Title, WhichCheckpoint, settle
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
-    "sensitivity", "perceptron",
+    "sensitivity", "perceptron", "study",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
@@ -38,7 +38,8 @@ class Config:
         design: the program to solve.
         data, train: see there.
         sweep: the budgets of the ``sweep`` job.
-        sample: the draw of the ``sample`` job, which stands in for ``design``.
+        sample: the draw of the ``sample`` job, which stands in for ``design``, and of ``study``.
+        part: which of the designs of the ``sweep`` and ``study`` jobs this process does.
         perceptron: what the ``perceptron`` job designs and trains.
         checkpoint: which one the ``evaluate`` and ``export`` jobs take: ``newest``, or ``best`` by
             the run's own evaluations.
@@ -58,6 +59,7 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
+    part: Part = dataclasses.field(default_factory=Part)
     perceptron: MlpProblem = dataclasses.field(default_factory=MlpProblem)
     checkpoint: WhichCheckpoint = "newest"
     certify_seconds: Limit = 60.0

@@ -7,8 +7,8 @@ and give the same refusals, and equal settings are equal Python values: int, flo
 and tuples of them. Checks across several fields stay with the group.
 """
 
-from deepmad_jax.fields.convert import convert
-from deepmad_jax.fields.groups import build, converted, kind_of, settle
+from deepmad_jax.fields.convert import choices_of, convert
+from deepmad_jax.fields.groups import build, converted, described, kind_of, kinds_of, settle
 from deepmad_jax.fields.limits import (
     CHECKPOINTS,
     DTYPES,
@@ -58,8 +58,11 @@ __all__ = [
     "Title",
     "WhichCheckpoint",
     "build",
+    "choices_of",
     "convert",
     "converted",
+    "described",
     "kind_of",
+    "kinds_of",
     "settle",
 ]

@@ -41,6 +41,12 @@ def convert(value: Any, kind: Any, name: str) -> Any:
     return tuple(_one(_plain(item), kind, f"{name} holds", "each must be") for item in items)
 
 
+def choices_of(kind: Any) -> tuple[Any, ...]:
+    """The few values that a field takes, or that its list may hold; empty where they are many."""
+    known = [limit.known for limit in _parts(kind).limits if isinstance(limit, OneOf)]
+    return tuple(known[0]) if known else ()
+
+
 class _Kind(typing.NamedTuple):
     """A field's type taken apart."""
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import inspect
+import re
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -71,3 +73,19 @@ def kinds_of(cls: type) -> dict[str, Any]:
     """Every field's annotated type, by name."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def described(cls: type) -> dict[str, str]:
+    """What the ``Attributes`` of a dataclass's docstring say of each field, on one line.
+
+    >>> from deepmad_jax.design.program.problem import Problem
+    >>> described(Problem)["strides"]
+    "stride of each stage's first block; its length is the number of stages."
+    """
+    text = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2]
+    found: dict[str, str] = {}
+    # An entry is indented by 4, and what it goes on with by more.
+    for entry in re.findall(r"^ {4}\w.*(?:\n {5,}.*)*", text, re.M):
+        names, _, said = " ".join(entry.split()).partition(": ")
+        found |= dict.fromkeys(names.split(", "), said)
+    return found

@@ -24,7 +24,7 @@ def number_of(text: str) -> int | float:
         return float(text)
     found = _NUMBER.fullmatch(text)
     if found is None:
-        raise NotANumber(_COMMA if re.fullmatch(r"[+-]?[\d.]+(,[\d.]+)+", text) else "")
+        raise NotANumber(_COMMA if re.fullmatch(_WITH_COMMA, text) else "")
     digits, exponent, unit = found["digits"].replace("_", ""), found["exponent"], found["unit"]
     if not unit:
         return float(f"{digits}{exponent}") if exponent or "." in digits else int(digits)
@@ -40,6 +40,7 @@ _NUMBER = re.compile(
     r"\s*(?P<unit>[^\W\d_]*)",
     re.IGNORECASE,
 )
+_WITH_COMMA = r"[+-]?[\d.]+(,[\d.]+)+\s*[^\W\d_]*"
 _COMMA = "a comma separates the items of a list; write it without, or with a unit such as 1M"
 
 

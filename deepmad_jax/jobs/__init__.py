@@ -10,6 +10,7 @@ from deepmad_jax.config import Config
 from deepmad_jax.jobs.design import certify, design, sample, sensitivity, sweep
 from deepmad_jax.jobs.export import export
 from deepmad_jax.jobs.show import compare, describe
+from deepmad_jax.jobs.studies import study
 from deepmad_jax.jobs.training import evaluate, perceptron, train
 
 DISPATCH: dict[str, Callable[[Config, Path], None]] = {
@@ -24,6 +25,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "certify": certify,
     "sensitivity": sensitivity,
     "export": export,
+    "study": study,
 }
 """What ``config.jobs`` may hold (`config.JOBS`) -> what it does."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.config import Config
 from deepmad_jax.jobs.workdir import design_of, refuse_to_mix, settle, write, write_config
 
@@ -36,12 +37,23 @@ def sample(config: Config, workdir: Path) -> None:
     """Draws random architectures; writes the chosen one as ``architecture.json``."""
     from deepmad_jax import report
     from deepmad_jax.design.program.levels import numbers_of
-    from deepmad_jax.design.studies.sample import sample_architectures
 
     refuse_to_mix(config, workdir)
     draw = config.sample
     print(f"Drawing {draw.count} architectures, to take number {draw.index} ...", flush=True)
-    drawn = sample_architectures(
+    architecture = dataclasses.replace(drawn(config)[draw.index], name=config.name)
+    settle(config, workdir, architecture)
+    (workdir / "design.json").unlink(missing_ok=True)  # of a design that was here before
+    print(report.design_table(architecture, numbers_of(architecture)))
+    print(f"Saved {workdir / 'architecture.json'}.", flush=True)
+
+
+def drawn(config: Config) -> tuple[Architecture, ...]:
+    """The architectures of ``config.sample``, the same ones each time."""
+    from deepmad_jax.design.studies.sample import sample_architectures
+
+    draw = config.sample
+    return sample_architectures(
         config.design,
         draw.count,
         draw.rho_low,
@@ -50,11 +62,6 @@ def sample(config: Config, workdir: Path) -> None:
         least_use=draw.least_use,
         max_growth=draw.max_growth,
     )
-    architecture = dataclasses.replace(drawn[draw.index], name=config.name)
-    settle(config, workdir, architecture)
-    (workdir / "design.json").unlink(missing_ok=True)  # of a design that was here before
-    print(report.design_table(architecture, numbers_of(architecture)))
-    print(f"Saved {workdir / 'architecture.json'}.", flush=True)
 
 
 def certify(config: Config, workdir: Path) -> None:
@@ -96,15 +103,38 @@ def sensitivity(config: Config, workdir: Path) -> None:
 
 
 def sweep(config: Config, workdir: Path) -> None:
-    """Designs for many budgets; writes ``sweep.csv``, ``sweep.parquet`` and the pictures."""
-    from deepmad_jax.design.studies.sweep import problems_of, run_sweep, write_tables
+    """Designs for many budgets, or a part of them.
+
+    When all are there, writes ``sweep.csv``, ``sweep.parquet`` and the pictures.
+    """
+    from deepmad_jax.design.studies.sweep import (
+        key_of,
+        problems_of,
+        read_rows,
+        rows_file,
+        run_sweep,
+        write_tables,
+    )
     from deepmad_jax.report.sweep import draw_sweep
 
-    problems = problems_of(config.design, config.sweep)
-    print(f"Designing for {len(problems):,} budgets ...", flush=True)
+    problems, part = problems_of(config.design, config.sweep), config.part
+    mine = part.of(problems)
+    which = "" if part.count == 1 else f" of {len(problems):,}, part {part.index} of {part.count}"
+    print(f"Designing for {len(mine):,} budgets{which} ...", flush=True)
     if not (workdir / "config.json").exists():  # a run's own config says what it may go on with
         write_config(config, workdir)
-    rows = run_sweep(problems, workdir / "sweep.jsonl", config.sweep.workers)
+    path = rows_file(part, workdir)
+    run_sweep(mine, path, config.sweep.workers, known=read_rows(workdir))
+    found = read_rows(workdir)  # other parts have gone on meanwhile
+    missing = [i for i, problem in enumerate(problems) if key_of(problem) not in found]
+    if missing:
+        print(
+            f"Saved {path}. {len(missing):,} of {len(problems):,} budgets have no design yet, "
+            f"those of {part.those_with(missing)}: the last part writes the table. Should one be "
+            "lost, the command without config.part does what is missing."
+        )
+        return
+    rows = [found[key_of(problem)] for problem in problems]
     written = write_tables(rows, workdir) + draw_sweep(rows, workdir)
     feasible = sum(row["feasible"] for row in rows)
     names = ", ".join(path.name for path in written)

@@ -1,5 +1,6 @@
 """The jobs that print networks and change nothing."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from deepmad_jax.arch.reference import resolve
@@ -21,10 +22,19 @@ def describe(config: Config, workdir: Path) -> None:
 
 
 def compare(config: Config, workdir: Path) -> None:
-    """Prints ``config.names`` side by side: costs, rho, entropy, published accuracy."""
+    """Prints ``config.names`` side by side; see `comparison`."""
+    print(comparison(config.names))
+
+
+def comparison(names: Iterable[str]) -> str:
+    """Networks side by side: costs, rho, entropy, published accuracy; the zoo where none is named.
+
+    Raises:
+        InvalidArchitecture: a name of no network or file.
+    """
     from deepmad_jax import report
     from deepmad_jax.design.program.levels import numbers_of
 
-    found = {name: resolve(name) for name in config.names or ZOO}
+    found = {name: resolve(name) for name in names or ZOO}
     numbers = {name: numbers_of(architecture) for name, architecture in found.items()}
-    print(report.compare_table(found, numbers))
+    return report.compare_table(found, numbers)

@@ -5,6 +5,7 @@ overwritten before that is known.
 """
 
 import json
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +170,13 @@ def write(path: Path, text: str) -> None:
     Raises:
         UserError: the disk is full, or the like.
     """
-    partial = path.with_name(path.name + ".partial")
+    # Of this process alone: parts of a study may write the same table at the same time.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
         partial.write_text(text if text.endswith("\n") else text + "\n")
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise UserError(
             f"{path} could not be written: {error.strerror}. What was there is intact. Make room "
             "on the disk, or choose another --workdir."

@@ -1,11 +1,47 @@
-"""What a sweep and a draw of samples vary, validated; plain values only."""
+"""What a sweep and a draw of samples vary, and who does which part; plain values, validated."""
 
 import dataclasses
 import math
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
 
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields import AtLeastOne, Count, Limit, Natural, Pixels, Positive, Range, settle
+
+_Item = TypeVar("_Item")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Which part of the designs of a ``sweep`` or ``study`` job this process does.
+
+    Attributes:
+        index: from 0.
+        count: of the parts; 1 does all that no other process has done.
+
+    >>> Part(1, 3).of(range(7))
+    [1, 4]
+    """
+
+    index: Natural = 0
+    count: Count = 1
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if self.index >= self.count:
+            raise InvalidConfig(
+                f"index is {self.index}, but must be one of 0 to {self.count - 1}: there are "
+                f"{self.count} parts."
+            )
+
+    def of(self, items: Sequence[_Item]) -> list[_Item]:
+        """The items that are of this part: every ``count``-th, so that parts cost alike."""
+        return list(items[self.index :: self.count])
+
+    def those_with(self, numbers: Sequence[int]) -> str:
+        """Words for the parts to which items of these numbers belong."""
+        parts = sorted({number % self.count for number in numbers})
+        return f"part {', '.join(map(str, parts))} of {self.count}"
 
 
 @dataclasses.dataclass(frozen=True)

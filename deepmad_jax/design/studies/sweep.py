@@ -4,13 +4,15 @@ Each design is an independent CPU job of a fraction of a second, so the cores ge
 and every process compiles once for all budgets of the same form. (Batching the relaxed solves under
 vmap was measured slower than solving them in turn: a batch runs every branch of the line search for
 every problem.) Rows are written as they come; a sweep that is started again skips what is there.
+Several processes, on several hosts, may each do a part, into a file of its own.
 """
 
+import contextlib
 import csv
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.rows import is_main_path
 from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.studies.settings import Sweep
+from deepmad_jax.design.studies.settings import Part, Sweep
 from deepmad_jax.design.studies.workers import available_cores, one_core_each
 from deepmad_jax.errors import InfeasibleProblem
 
@@ -67,6 +69,7 @@ def run_sweep(
     path: Path,
     workers: int = 0,
     solve: Callable[[Problem], Row] | None = None,
+    known: Mapping[str, Row] | None = None,
 ) -> list[Row]:
     """The row of every problem, in the order of ``problems``.
 
@@ -78,9 +81,11 @@ def run_sweep(
         path: the JSON lines file.
         workers: processes; 0 is one for each core, 1 solves in this process.
         solve: from a problem to its row; default `solve_row`.
+        known: rows that are elsewhere, by `key_of` their problems.
     """
     solve = solve or solve_row
-    rows = dict(_read(path))
+    _drop_half_a_line(path)
+    rows = dict(known or {}) | dict(_read(path))
     todo = {key_of(problem): problem for problem in problems}
     todo = {key: problem for key, problem in todo.items() if key not in rows}
     workers = min(workers or len(available_cores()), max(len(todo), 1))
@@ -94,6 +99,17 @@ def run_sweep(
             file.flush()
             progress.update()
     return [rows[key_of(problem)] for problem in problems]
+
+
+def rows_file(part: Part, directory: Path) -> Path:
+    """Where the rows of a part of a sweep go."""
+    name = "sweep" if part.count == 1 else f"sweep-{part.index}-of-{part.count}"
+    return directory / f"{name}.jsonl"
+
+
+def read_rows(directory: Path) -> dict[str, Row]:
+    """The rows that all parts have written so far, by `key_of` their problems."""
+    return dict(item for path in sorted(directory.glob("sweep*.jsonl")) for item in _read(path))
 
 
 def solve_row(problem: Problem) -> Row:
@@ -165,17 +181,21 @@ def _solved(
             yield futures[future], {"key": futures[future], **future.result()}
 
 
+def _drop_half_a_line(path: Path) -> None:
+    """What a crash left at the end of the file."""
+    text = path.read_bytes() if path.exists() else b""
+    if text and not text.endswith(b"\n"):
+        path.write_bytes(text[: text.rfind(b"\n") + 1])
+
+
 def _read(path: Path) -> Iterator[tuple[str, Row]]:
-    """The rows of an earlier run; a line cut short by a crash is solved again."""
+    """The rows of a file, to which another process may be writing; what is no row is left out."""
     if not path.exists():
         return
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole)
-    for line in whole.splitlines():
-        row = json.loads(line)
-        yield row["key"], row
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            yield row["key"], row
 
 
 def _with(base: Problem, fields: dict[str, Any]) -> Problem:

@@ -1,6 +1,7 @@
 """Sweeps: the budgets asked for, resuming, several processes, the tables."""
 
 import csv
+import itertools
 import json
 
 import pyarrow.parquet
@@ -8,8 +9,16 @@ import pytest
 
 from deepmad_jax.arch import Architecture, cost, layer_table
 from deepmad_jax.design.designer import design_network
-from deepmad_jax.design.studies.settings import Sweep
-from deepmad_jax.design.studies.sweep import problems_of, run_sweep, solve_row, write_tables
+from deepmad_jax.design.studies.settings import Part, Sweep
+from deepmad_jax.design.studies.sweep import (
+    key_of,
+    problems_of,
+    read_rows,
+    rows_file,
+    run_sweep,
+    solve_row,
+    write_tables,
+)
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.report.sweep import draw_sweep, frontier
 from tests.design.problems import TINY_SPACE, Problem
@@ -111,3 +120,43 @@ def test_the_frontier_drops_what_a_cheaper_design_beats():
 def test_a_negative_count_is_refused():
     with pytest.raises(InvalidConfig, match="random is -1, but must be at least 0"):
         Sweep(random=-1)
+
+
+def test_parts_cover_a_sweep_and_give_the_rows_of_one_process(swept, tmp_path):
+    problems = problems_of(BASE, GRID)
+    for part in (Part(0, 3), Part(1, 3), Part(2, 3)):
+        run_sweep(part.of(problems), rows_file(part, tmp_path), workers=1)
+    found = read_rows(tmp_path)
+    assert [found[key_of(p)]["architecture"] for p in problems] == [
+        row["architecture"] for row in swept[1]
+    ]
+
+
+def test_rows_of_a_lost_part_are_all_that_is_solved_again(swept, tmp_path):
+    problems = problems_of(BASE, GRID)
+    lines = dict(zip(map(key_of, problems), swept[1], strict=True))
+    lost = Part(1, 3)
+    for part in (Part(0, 3), Part(2, 3)):
+        rows = [json.dumps(lines[key_of(p)]) + "\n" for p in part.of(problems)]
+        rows_file(part, tmp_path).write_text("".join(rows))
+    with rows_file(lost, tmp_path).open("wb") as file:
+        file.write(b'{"key": "ha\n\0\0\0\n[]\n{"objective"')  # as a disk that was full leaves it
+    solved = []
+
+    def solve(problem):
+        solved.append(problem)
+        return solve_row(problem)
+
+    whole = rows_file(Part(), tmp_path)
+    rows = run_sweep(problems, whole, workers=1, solve=solve, known=read_rows(tmp_path))
+    assert solved == lost.of(problems)
+    assert [row["architecture"] for row in rows] == [row["architecture"] for row in swept[1]]
+
+
+def test_parts_are_disjoint_complete_and_alike_in_number():
+    for count in (1, 2, 7, 12):
+        parts = [Part(index, count).of(range(10)) for index in range(count)]
+        assert sorted(itertools.chain(*parts)) == list(range(10))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    with pytest.raises(InvalidConfig, match="index is 3, but must be one of 0 to 2"):
+        Part(3, 3)
