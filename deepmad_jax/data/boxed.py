@@ -1,0 +1,218 @@
+"""Batches of images with boxes, for detection: resizing, mirroring, canvases of two shapes.
+
+An image is resized to a short side, or a smaller one where its long side would pass a limit, and
+lies at the top left corner of a canvas, zeros around it. Images that are higher than wide have an
+upright canvas, the others one that lies; batches hold one kind, so that a step is compiled for two
+shapes and no more. Which kind batch t holds is a function of t: both come as often as their images.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import grain
+import numpy as np
+
+from deepmad_jax.config import DataConfig, DetectConfig
+from deepmad_jax.data import stream
+from deepmad_jax.data.coco import Annotated, CocoDataset, CocoSource
+from deepmad_jax.data.decode import decode
+from deepmad_jax.data.iterator import Batch, Batches
+from deepmad_jax.data.stream import Chunk, Maker, Reading
+
+DIVISOR = 32
+"""Of a canvas's sides: the coarsest map of a backbone has one pixel for as many."""
+
+PADDING = -1
+"""Label of the boxes that fill an array up."""
+
+
+def train_batches(
+    dataset: CocoDataset,
+    config: DataConfig,
+    detect: DetectConfig,
+    *,
+    batch_size: int,
+    seed: int,
+    process_index: int | None = None,
+    process_count: int | None = None,
+) -> grain.DatasetIterator:
+    """Endless batches of this process.
+
+    Each has ``image`` (b, H, W, 3) uint8, ``size`` (b, 2) int32, height and width of the image on
+    its canvas, ``boxes`` (b, m, 4) float32, ``label`` (b, m) int32, and ``key`` as `stream.endless`
+    has it. H and W are those of one of `canvases`.
+
+    Args:
+        dataset: what to read.
+        config: ``flip``, ``workers`` and ``corrupt_share``.
+        detect: sides, and ``most_boxes``.
+        batch_size: over all processes; b is this process's share.
+        seed: of order and augmentation.
+        process_index, process_count: this process among those that train; None asks JAX.
+    """
+    reading = Reading(
+        dataset.name, config.corrupt_share, config.workers, process_index, process_count
+    )
+    kinds = []
+    for upright in (False, True):
+        source = dataset.train.only(upright)
+        if len(source):
+            samples = Boxed(detect, _canvas(detect, max(detect.short_sides), upright), config.flip)
+            batches = stream.endless(source, samples, reading, batch_size=batch_size, seed=seed)
+            kinds.append((len(source), batches))
+    return kinds[0][1] if len(kinds) == 1 else Alternating(*kinds[0], *kinds[1])
+
+
+def eval_batches(
+    dataset: CocoDataset, config: DataConfig, detect: DetectConfig, *, batch_size: int
+) -> Iterator[Batch]:
+    """Batches that hold every image with ``mask`` 1 exactly once; see `stream.once`.
+
+    Each has ``image`` and ``size`` as in training and ``index`` (b,), the image's place in the
+    annotations. Those of one canvas come after the other's.
+    """
+    reading = Reading(dataset.name, config.corrupt_share, config.workers)
+    for upright in (False, True):
+        source = dataset.evaluation.only(upright)
+        if len(source):
+            samples = Boxed(detect, _canvas(detect, detect.eval_short_side, upright), 0.0)
+            batches = stream.once(source, samples, reading, batch_size=batch_size)
+            try:
+                yield from batches
+            finally:
+                batches.close()
+
+
+def num_canvases(source: CocoSource) -> int:
+    """Shapes that the batches of a source have: 2 where it has images of both kinds."""
+    return sum(len(source.only(upright)) > 0 for upright in (False, True))
+
+
+class Alternating(grain.DatasetIterator[Batch]):
+    """Batches of two kinds of images, each as often as it has images.
+
+    After t batches ``t n_2 // (n_1 + n_2)`` were of the second kind, so the place is t alone.
+
+    Args:
+        number, batches: of the first kind.
+        other_number, other_batches: of the second kind.
+    """
+
+    def __init__(self, number: int, batches: Batches, other_number: int, other_batches: Batches):
+        super().__init__()
+        self._numbers, self._kinds = (number, other_number), (batches, other_batches)
+        self._done = 0
+
+    def __next__(self) -> Batch:
+        second = self._seconds(self._done + 1) > self._seconds(self._done)
+        batch = next(self._kinds[second])
+        self._done += 1
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        """Batches handed out, and the place in each kind."""
+        return {"done": self._done, "kinds": [kind.get_state() for kind in self._kinds]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._done = state["done"]
+        for kind, place in zip(self._kinds, state["kinds"], strict=True):
+            kind.set_state(place)
+
+    def close(self) -> None:
+        """Ends the worker processes, if there are any."""
+        for kind in self._kinds:
+            kind.close()
+        super().close()
+
+    def __str__(self) -> str:
+        return f"Alternating({json.dumps(self.get_state())})"
+
+    def _seconds(self, batches: int) -> int:
+        return batches * self._numbers[1] // sum(self._numbers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Boxed:
+    """`stream.Samples` of an image on its canvas and its boxes.
+
+    Attributes:
+        detect: sides, and ``most_boxes``.
+        canvas: height and width.
+        flip: probability of mirroring, in training.
+    """
+
+    detect: DetectConfig
+    canvas: tuple[int, int]
+    flip: float
+
+    def empty(self, length: int) -> Chunk:
+        most = self.detect.most_boxes
+        return {
+            "image": np.zeros((length, *self.canvas, 3), np.uint8),
+            "size": np.zeros((length, 2), np.int32),
+            "index": np.zeros(length, np.int32),
+            "boxes": np.zeros((length, most, 4), np.float32),
+            "label": np.full((length, most), PADDING, np.int32),
+        }
+
+    def maker(self) -> Maker:
+        detect = self.detect
+
+        def make(chunk: Chunk, slot: int, element: Any, rng: np.random.Generator | None) -> None:
+            image = decode(element["image"], 3)
+            annotated: Annotated = element["annotated"]
+            short = detect.eval_short_side
+            mirrored = False
+            if rng is not None:
+                sides = detect.short_sides
+                short = sides[int(rng.random() * len(sides))]
+                mirrored = rng.random() < self.flip
+            height, width = resized_size(*image.shape[:2], short, detect.long_side)
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+            chunk["image"][slot, :height, :width] = image[:, ::-1] if mirrored else image
+            chunk["size"][slot] = height, width
+            chunk["index"][slot] = element["index"]
+            chosen = most_of(annotated, detect.most_boxes)
+            boxes = scaled(annotated, (height, width), mirrored)[chosen]
+            chunk["boxes"][slot, : len(chosen)] = boxes
+            chunk["label"][slot, : len(chosen)] = annotated.labels[chosen]
+
+        return make
+
+
+def resized_size(height: int, width: int, short: int, long: int) -> tuple[int, int]:
+    """Height and width of the image as large as ``short`` and ``long`` let it be.
+
+    >>> resized_size(480, 640, 800, 1333), resized_size(400, 1000, 800, 1333)
+    ((800, 1067), (533, 1333))
+    """
+    factor = min(short / min(height, width), long / max(height, width))
+    return int(height * factor + 0.5), int(width * factor + 0.5)
+
+
+def most_of(annotated: Annotated, most: int) -> np.ndarray:
+    """Places of the objects that are learned: the largest, where there are more than ``most``."""
+    usable = np.flatnonzero(annotated.usable())
+    if len(usable) <= most:
+        return usable
+    largest = np.argsort(-annotated.areas[usable], kind="stable")[:most]
+    return usable[np.sort(largest)]
+
+
+def scaled(annotated: Annotated, size: tuple[int, int], mirrored: bool) -> np.ndarray:
+    """The boxes of an image of ``size``, mirrored or not, cut off at its edges."""
+    height, width = size
+    factor = np.array([width / annotated.width, height / annotated.height] * 2, np.float32)
+    boxes = annotated.boxes * factor
+    boxes = np.clip(boxes, 0, np.array([width, height] * 2, np.float32))
+    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1) if (
+        mirrored
+    ) else boxes
+
+
+def _canvas(detect: DetectConfig, short: int, upright: bool) -> tuple[int, int]:
+    short, long = (-(-side // DIVISOR) * DIVISOR for side in (short, max(short, detect.long_side)))
+    return (long, short) if upright else (short, long)
