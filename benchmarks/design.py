@@ -50,6 +50,7 @@ from benchmarks.record import machine
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.certificate.certify import certify
 from deepmad_jax.design.designer import design_network
+from deepmad_jax.design.program.box import box_of
 from deepmad_jax.design.program.evaluate import Numbers, data_of, evaluate, form_of, spent
 from deepmad_jax.design.program.lattice import (
     lattice_of,
@@ -58,10 +59,11 @@ from deepmad_jax.design.program.lattice import (
     structural_violation,
     to_point,
 )
+from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.relaxation.lagrangian import box_of, constraints, relaxed_numbers
-from deepmad_jax.design.relaxation.lagrangian import to_point as point_of_logs
 from deepmad_jax.design.relaxation.starts import random_starts
+from deepmad_jax.design.relaxation.variables import constraints, relaxed_numbers
+from deepmad_jax.design.relaxation.variables import to_point as point_of_logs
 
 RESULTS = Path(__file__).parent / "results" / "design.json"
 ROUNDED = 5  # distinct relaxed optima that are rounded
@@ -245,7 +247,7 @@ class _Relaxed:
 
     def starts(self) -> Any:
         """Random starts shrunk to the budgets, without end."""
-        yield from _shrunk(self.problem, random_starts(self.problem, self.box, 2000))[:, self.free]
+        yield from _shrunk(self.problem, random_starts(prepare(self.problem), 2000))[:, self.free]
 
     def full(self, z: np.ndarray) -> np.ndarray:
         x = np.array(self.box.low)
@@ -415,7 +417,7 @@ def evolution(problem: Problem, seconds: float) -> Outcome:
 
     first = [
         nearest(lattice, point_of_logs(x))[free]
-        for x in _shrunk(problem, random_starts(problem, box_of(problem), 15 * len(free)))
+        for x in _shrunk(problem, random_starts(prepare(problem), 15 * len(free)))
     ]
     result = optimize.differential_evolution(
         objective,
@@ -440,8 +442,8 @@ def scip(problem: Problem, seconds: float) -> Outcome:
     """The mixed-integer nonlinear model in `scip.py`, begun at a plainly rounded start."""
     from benchmarks.scip import solve
 
-    plain, box = _Plain(problem), box_of(problem)
-    start = _shrunk(problem, random_starts(problem, box, 1))[0]
+    plain = _Plain(problem)
+    start = _shrunk(problem, random_starts(prepare(problem), 1))[0]
     u = plain.round(nearest(plain.lattice, point_of_logs(start)))
     point = to_point(plain.lattice, u) if u is not None else None
     began = time.perf_counter()

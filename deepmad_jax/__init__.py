@@ -23,7 +23,7 @@ _HOME = {
     "build": "deepmad_jax.library",
     "export": "deepmad_jax.library",
     "load": "deepmad_jax.library",
-    "zoo": "deepmad_jax.arch.zoo",
+    "zoo": "deepmad_jax.library",
 }
 """What this package offers by name -> the module it is imported from, on first use."""
 

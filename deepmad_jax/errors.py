@@ -24,6 +24,10 @@ class InfeasibleProblem(UserError, ValueError):
     """No network of the search space meets every constraint of the problem."""
 
 
+class NotText(UserError, ValueError):
+    """A file that should hold text in UTF-8 and holds something else."""
+
+
 class MissingData(UserError, FileNotFoundError):
     """A data set or file that is needed is not where it was looked for."""
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from deepmad_jax.config import JOBS, Config
 from deepmad_jax.config.load import field_list, parse
-from deepmad_jax.errors import UserError
-from deepmad_jax.jobs import DISPATCH, TOGETHER
+from deepmad_jax.errors import InvalidConfig, UserError
+from deepmad_jax.jobs import DISPATCH, READERS, TOGETHER
 
 _HELP = f"""\
 Design a convolutional network to a budget and train it.
@@ -26,14 +26,15 @@ usage: python -m deepmad_jax.main --config FILE[:VARIANT] [--workdir DIR] [--con
   --config FILE         a config file, such as configs/digits.py or configs/r18.py; some take a
                         variant, such as configs/r18.py:quick
   --workdir DIR         where the run reads and leaves its files (default: runs/NAME)
-  --config.FIELD=VALUE  sets any field of the config; lists are comma-separated
+  --config.FIELD=VALUE  sets any field of the config, the last one where a field is set twice;
+                        lists are comma-separated, numbers may have a unit: 50k, 11.7M, 1.8G
   --distributed SPEC    joins other processes that run the same command (docs/multi_host.md)
 
 jobs (--config.jobs=design,train,evaluate): {", ".join(JOBS)}
 
 examples
   python -m deepmad_jax.main --config configs/digits.py
-  python -m deepmad_jax.main --config configs/zoo.py --config.name=resnet50 \
+  python -m deepmad_jax.main --config configs/zoo.py --config.name=resnet50 \\
       --config.jobs=describe
   python -m deepmad_jax.main --config configs/r18.py --config.jobs=design \\
       --config.design.macs=2.5e9 --config.design.params=14e6 --config.design.kernels=3,5
@@ -48,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     if any(arg in ("--help", "-h", "-help", "--helpfull") for arg in argv[1:]):
         print(_HELP + field_list())
         return 0
-    argv, processes = _take_flag(argv, "distributed")
     try:
+        argv, processes = _take_flag(argv, "distributed")
         config, workdir = parse(argv)
         if processes:
             _run_together(config, workdir, processes)
@@ -81,8 +82,16 @@ def run(config: Config, workdir: Path, shared: Callable[..., None] | None = None
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot use {workdir} as workdir: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        why = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"Cannot use {workdir} as workdir: {why}. Give another --workdir."
+        ) from error
+    if not (set(config.jobs) <= READERS or os.access(workdir, os.W_OK | os.X_OK)):
+        raise UserError(
+            f"Cannot use {workdir} as workdir: nothing may be written there. Give another "
+            "--workdir, or change its permissions."
+        )
     _enable_compilation_cache()
     for job in config.jobs:
         if shared is None or job in TOGETHER:
@@ -104,12 +113,16 @@ def _run_together(config: Config, workdir: Path, processes: str) -> None:
 
 
 def _take_flag(argv: list[str], name: str) -> tuple[list[str], str | None]:
-    """``argv`` without ``--NAME=VALUE`` or ``--NAME VALUE``, and the value."""
+    """``argv`` without ``--NAME=VALUE`` or ``--NAME VALUE``, and the value; None without it."""
     for i, item in enumerate(argv):
-        if item.startswith(f"--{name}="):
-            return argv[:i] + argv[i + 1 :], item.partition("=")[2]
-        if item == f"--{name}" and i + 1 < len(argv):
-            return argv[:i] + argv[i + 2 :], argv[i + 1]
+        flag, equals, value = item.partition("=")
+        if flag != f"--{name}":
+            continue
+        end = i + 1 if equals else i + 2
+        value = value if equals else "".join(argv[i + 1 : end])
+        if not value or value.startswith("--"):
+            raise InvalidConfig(f"--{name} needs a value: --{name}=VALUE. See --help.")
+        return argv[:i] + argv[end:], value
     return argv, None
 
 

@@ -275,11 +275,6 @@ def test_a_typo_inside_a_config_file_names_the_nearest(tmp_path, refused):
     assert "kernels" in refused(config=str(file))
 
 
-def test_no_config_says_what_to_add(capsys):
-    assert main(["main"]) == 2
-    assert "--config FILE" in capsys.readouterr().err
-
-
 def test_an_infeasible_budget_exits_with_its_reason(tmp_path, refused):
     said = refused("--config.design.macs=1000", "--workdir", str(tmp_path))
     assert "1,000 MACs" in said
@@ -417,10 +412,83 @@ def test_an_export_without_a_checkpoint_says_to_train_first(tmp_path, refused):
     assert "did you mean 'onnx'" in refused("--config.jobs=export", "--config.export=onx")
 
 
-def test_a_workdir_that_is_a_file_is_refused(tmp_path, refused):
+@pytest.mark.parametrize(
+    "address", ["gs://bucket/run", "s3://bucket/run", "memory://x", "file:///tmp/run"]
+)
+def test_an_address_as_workdir_is_refused_and_makes_no_folder(
+    tmp_path, refused, address, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    said = refused(f"--workdir={address}")
+    assert f"{address} is an address, but only folders and files of this machine" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_workdir_and_a_config_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.py").write_text(Path(DIGITS).read_text())
+    config, workdir = parse(["main", "--config=~/own.py", "--workdir=~/runs/x"])
+    assert (config.name, workdir) == ("digits", tmp_path / "runs" / "x")
+
+
+@pytest.mark.parametrize("below", ["", "/sub"])
+def test_a_workdir_that_is_a_file_is_refused(tmp_path, refused, below):
     file = tmp_path / "file"
     file.write_text("")
-    assert f"Cannot use {file} as workdir" in refused("--workdir", str(file))
+    assert f"Cannot use {file}{below} as workdir: " in refused("--workdir", f"{file}{below}")
+
+
+def test_a_workdir_where_nothing_may_be_written_is_refused_before_the_design(
+    tmp_path, refused, monkeypatch
+):
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    said = refused("--workdir", str(tmp_path))
+    assert f"Cannot use {tmp_path} as workdir: nothing may be written there" in said
+    # A job that only reads needs no more than that.
+    assert "There is no architecture" in refused("--config.jobs=describe", "--workdir", ".")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "No config was given: add --config FILE"),
+        (["--config"], "argument --config: expected one argument"),
+        (["--config="], "No config was given: add --config FILE"),
+        (["--config", "--workdir", "x"], "argument --config: expected one argument"),
+        ([DIGITS], f"did you mean --config {DIGITS}"),
+        (["--config", DIGITS, "extra"], "'extra' means nothing"),
+        (["--config", DIGITS, "--wrokdir=x"], "'--wrokdir=x' means nothing: did you mean '--workd"),
+        (["--config", DIGITS, "--config_name=x"], "fields of the config are set as --config.GROUP"),
+        (["--config", DIGITS, "--workdir"], "argument --workdir: expected one argument"),
+        (["--config", DIGITS, "--workdir="], "--workdir is empty"),
+        (["--config", DIGITS, "--workdir", "a\0b"], "as workdir: embedded null byte"),
+        (["--config", DIGITS, "--distributed"], "--distributed needs a value"),
+        (["--config", DIGITS, "--distributed="], "--distributed needs a value"),
+        (["--config", DIGITS, "--distributed", "--workdir=x"], "--distributed needs a value"),
+        (
+            ["--config", DIGITS, "--config.jobs=describ"],
+            "config.jobs holds 'describ'; did you mean",
+        ),
+        (["--config", DIGITS, "--config.jobs="], "config.jobs is empty"),
+        (["--config", DIGITS, "--config.design=3"], "config.design is a group of fields"),
+        (["--config", DIGITS, "--config.design.macs"], "--config.design.macs needs a value"),
+        (["--config", DIGITS, "--config.name", "--workdir=x"], "--config.name needs a value"),
+        (["--config", DIGITS, "--config.design.macs=1,000,000"], "a comma separates the items"),
+        (["--config", DIGITS, "--config.train.epochs=1"], "leave nothing of epochs=1"),
+    ],
+)
+def test_a_command_that_means_nothing_says_what_would(
+    tmp_path, monkeypatch, capsys, arguments, said
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["main", *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_field_set_twice_the_last_value_counts():
+    macs = ["--config.design.macs=1G", "--config.design.macs", "2.5M"]
+    assert parse(command(*macs))[0].design.macs == 2.5e6
 
 
 def test_a_broken_design_file_is_named(tmp_path, refused):

@@ -1,70 +1,198 @@
-"""The walls between the packages, held by parsing imports and by importing in fresh processes."""
+"""The walls between the packages and between the rooms of `design`, held by parsing imports."""
 
 import ast
+import graphlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent / "deepmad_jax"
+PROJECT = Path(__file__).parent.parent
+ROOT = PROJECT / "deepmad_jax"
 
-# package -> what it may import of ours, besides itself, errors and the version.
+# Package or module -> what it may import of ours besides itself, errors, fields and paths.
 ALLOWED = {
     "arch": set(),
     "design": {"arch"},
     "nets": {"arch"},
     "interop": {"arch", "nets"},
     "report": {"arch"},
+    "config": {"arch", "design"},
     "data": {"config"},
     "train": {"config"},
     "tasks": {"arch", "config", "data", "nets", "train"},
-    "config": {"arch", "design"},
     "library": {"arch", "design", "interop", "nets", "report", "train"},
+    "recipes": {"design"},
+    "processes": set(),
+    "jobs": {"arch", "config", "design", "library", "report", "tasks", "train"},
+    "main": {"config", "jobs", "processes"},
+    "fields": set(),
     "errors": set(),
+    "paths": set(),
+    "__init__": {"arch", "design", "library"},
+}
+
+# Room of `design` -> which other rooms it may import.
+ROOMS = {
+    "program": set(),
+    "relaxation": {"program"},
+    "search": {"program", "relaxation"},
+    "certificate": {"program"},
+    "perceptron": {"program", "relaxation"},
+    "designer": {"program", "relaxation", "search"},
+    "studies": {"program", "relaxation", "search", "certificate", "perceptron", "designer"},
 }
 
 
-def _imports(path: Path) -> set[str]:
+def module_of(path: Path) -> str:
+    """The dotted name of a file of the project."""
+    parts = path.relative_to(PROJECT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(text: str, module: str, is_package: bool = False) -> set[str]:
+    """Dotted names that a file imports, wherever in it, relative ones resolved."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name.split(".")[1] for name in names if name.startswith("deepmad_jax.")}
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            if node.level:
+                base = importlib.util.resolve_name(base, package)
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
 
 
-@pytest.mark.parametrize("package", sorted(ALLOWED))
-def test_package_imports_only_what_the_design_allows(package):
-    files = list((ROOT / package).rglob("*.py")) or [ROOT / f"{package}.py"]
-    for path in files:
-        foreign = _imports(path) - ALLOWED[package] - {package, "errors"}
-        assert not foreign, f"{path.name} imports {foreign}"
+def imports_of_file(path: Path) -> set[str]:
+    return imports_of(path.read_text(), module_of(path), path.name == "__init__.py")
 
 
-def test_every_package_has_a_rule():
-    found = {p.name for p in ROOT.iterdir() if p.is_dir() and p.name != "__pycache__"}
-    assert found <= set(ALLOWED)
+def graph() -> dict[str, set[str]]:
+    """Module -> modules of the project that it imports; a name inside one stands for that one."""
+    folders = ("deepmad_jax", "benchmarks", "configs", "launch")
+    files = [path for folder in folders for path in (PROJECT / folder).rglob("*.py")]
+    modules = {module_of(path): path for path in files}
+    arrows = {}
+    for module, path in modules.items():
+        names = imports_of_file(path)
+        # "a.b.c" is the module a.b.c, or the name c of the module a.b.
+        found = {name if name in modules else name.rpartition(".")[0] for name in names}
+        arrows[module] = (found & set(modules)) - {module}
+    return arrows
 
 
-def test_only_inner_imports_jaxopt():
-    users = [p.name for p in ROOT.rglob("*.py") if "jaxopt\n" in p.read_text() + "\n"]
-    importing = [p.name for p in ROOT.rglob("*.py") if "import jaxopt" in p.read_text()]
-    assert importing == ["inner.py"], users
+GRAPH = graph()
 
 
-def test_designing_loads_neither_flax_nor_tensorflow():
-    code = (
-        "import sys, deepmad_jax.design.designer\n"
-        "bad = {'flax', 'optax', 'tensorflow', 'torch', 'orbax', 'grain'} & set(sys.modules)\n"
-        "sys.exit(bool(bad))"
+def ours(module: str) -> set[str]:
+    """Parts of the package that a module imports: the names after ``deepmad_jax``."""
+    names = {name for name in GRAPH[module] if name.split(".")[0] == "deepmad_jax"}
+    return {name.split(".")[1] if "." in name else "__init__" for name in names}
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+MODULES = sorted(module for module in GRAPH if module.split(".")[0] == "deepmad_jax")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_only_what_its_package_may(module):
+    part = part_of(module)
+    foreign = ours(module) - ALLOWED[part] - {part, "errors", "fields", "paths"}
+    assert not foreign, f"{module} imports {foreign}"
+
+
+def test_every_package_and_module_has_a_rule():
+    assert {part_of(module) for module in MODULES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("deepmad_jax.design.")])
+def test_rooms_of_design_import_only_the_rooms_before_them(module):
+    room = module.split(".")[2]
+    rooms = {n.split(".")[2] for n in GRAPH[module] if n.startswith("deepmad_jax.design.")}
+    foreign = rooms - ROOMS[room] - {room}
+    assert not foreign, f"{module} imports {foreign}"
+
+
+def test_no_two_files_import_each_other_in_a_loop():
+    # Imports inside functions and under TYPE_CHECKING count too.
+    tuple(graphlib.TopologicalSorter(GRAPH).static_order())  # raises CycleError with the loop
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import a.b", {"a.b"}),
+        ("from a import b as c", {"a.b"}),
+        ("from . import b", {"pkg.room.b"}),
+        ("from .other import b", {"pkg.room.other.b"}),
+        ("from ..other import b", {"pkg.other.b"}),
+        ("def f():\n    from a import b", {"a.b"}),
+        ("if TYPE_CHECKING:\n    from a import b", {"a.b"}),
+    ],
+)
+def test_no_way_of_importing_is_overlooked(text, found):
+    assert imports_of(text, "pkg.room.file") == found
+
+
+def test_runner_and_protocol_of_tasks_import_no_task():
+    for module in ("deepmad_jax.tasks.run", "deepmad_jax.tasks.task"):
+        tasks = {n for n in GRAPH[module] if n.startswith("deepmad_jax.tasks")}
+        assert tasks <= {"deepmad_jax.tasks.task"}, module
+
+
+def test_stream_of_batches_knows_nothing_of_labels():
+    reached, todo = set(), ["deepmad_jax.data.stream"]
+    while todo:
+        module = todo.pop()
+        reached.add(module)
+        todo += GRAPH[module] - reached
+    assert not {"deepmad_jax.data.labelled", "deepmad_jax.config.data"} & reached
+
+
+def test_only_one_file_imports_jaxopt():
+    users = [
+        module_of(path)
+        for path in ROOT.rglob("*.py")
+        if "jaxopt" in {name.split(".")[0] for name in imports_of_file(path)}
+    ]
+    assert users == ["deepmad_jax.design.relaxation.lbfgs"]
+
+
+def test_lists_of_the_config_are_the_tables_of_what_runs():
+    from deepmad_jax.config import EXPORTS, JOBS, TASKS
+    from deepmad_jax.interop.formats import EXPORTS as FORMATS
+    from deepmad_jax.jobs import DISPATCH, TOGETHER
+    from deepmad_jax.tasks import TASKS as TABLE
+
+    assert set(JOBS) == set(DISPATCH)
+    assert len(JOBS) == len(set(JOBS))
+    assert set(TOGETHER) <= set(JOBS)
+    assert set(TASKS) == set(TABLE)
+    assert set(EXPORTS) == set(FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("import deepmad_jax", {"jax", "numpy"}),
+        ("import deepmad_jax.config", {"jax", "flax", "optax"}),
+        (
+            "import deepmad_jax.design.designer",
+            {"flax", "optax", "tensorflow", "torch", "orbax", "grain"},
+        ),
+        ("import deepmad_jax.main", {"jax", "flax", "optax", "tensorflow", "matplotlib"}),
+    ],
+)
+def test_import_loads_nothing_heavy(code, heavy):
+    check = f"import sys; {code}; print(*({heavy!r} & set(sys.modules))); "
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, cwd=PROJECT, check=False
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_reading_a_config_does_not_start_jax():
-    code = "import sys, deepmad_jax.config; sys.exit('jax' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

@@ -32,7 +32,7 @@ def read_literal(text: str) -> Any:
     >>> value, value[0].lines["out"]
     ([{'k': 3, 'out': 8}], 2)
     """
-    body = text.lstrip()
+    body = text.removeprefix("\ufeff").lstrip()
     skipped = text[: len(text) - len(body)].count("\n")
     try:
         tree = ast.parse(body, mode="eval")

@@ -27,7 +27,7 @@ class Layer:
             average, stride 2, ceil mode), max_pool (3x3, stride 2), mean (global average), scale
             (multiply by the squeeze gate), fork (the shortcut starts here), pad (every stride-th
             pixel, zeros for the channels that lack), add (join the shortcut) or dense.
-        branch: main, shortcut, se or head. Main-path convs are the ``conv`` rows of ``main``.
+        branch: main, shortcut, se or head; see `is_main_path`.
         function: relu, relu6, silu, gelu or sigmoid for an ``act``; None otherwise.
         bias: whether a ``conv`` adds one; a ``dense`` always does.
     """
@@ -52,6 +52,14 @@ class Row:
     section: str
     repeat: Number
     layer: Layer
+
+
+def is_main_path(row: Row) -> bool:
+    """Whether a row's layer is one of the convs that depth, width, entropy and rho count.
+
+    Not shortcut projections, not the squeeze, not the classifier.
+    """
+    return row.layer.kind == "conv" and row.layer.branch == "main"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

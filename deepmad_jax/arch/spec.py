@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deepmad_jax.errors import InvalidArchitecture, did_you_mean
+from deepmad_jax.arch.textfile import read_text
+from deepmad_jax.errors import InvalidArchitecture, NotText, did_you_mean
 
 BLOCKS = ("basic", "k1kx", "bottleneck", "mbconv", "mbconv_se")
 """Block kinds one can design from; in the released TinyNAS code KXKX, K1KX, K1KXK1, K1DWK1,
@@ -225,8 +226,9 @@ class Architecture:
     def from_json(cls, text: str) -> "Architecture":
         """The inverse of `to_json`; raises `InvalidArchitecture`."""
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
+            data = json.loads(text.removeprefix("\ufeff"))
+        # Also for numbers of thousands of digits, and for brackets without end.
+        except (ValueError, RecursionError) as error:
             raise InvalidArchitecture(f"This is not JSON: {error}.") from error
         return cls.from_dict(data)
 
@@ -234,13 +236,13 @@ class Architecture:
     def load(cls, path: str | Path) -> "Architecture":
         """The architecture in a JSON file; raises `InvalidArchitecture` naming the file."""
         try:
-            return cls.from_json(Path(path).read_text())
+            return cls.from_json(read_text(path))
         except OSError as error:
             raise InvalidArchitecture(
                 f"Cannot read the architecture file {path}: {error.strerror}. "
                 "Give the path of an architecture.json, or run the design job first."
             ) from error
-        except (InvalidArchitecture, UnicodeDecodeError) as error:
+        except (InvalidArchitecture, NotText) as error:
             raise InvalidArchitecture(f"{path}: {error}") from error
 
 

@@ -25,7 +25,8 @@ from typing import Any
 
 from deepmad_jax.arch.literals import LocatedDict, read_literal
 from deepmad_jax.arch.spec import Architecture, Stage, Stem, check_int
-from deepmad_jax.errors import InvalidArchitecture, did_you_mean
+from deepmad_jax.arch.textfile import read_text
+from deepmad_jax.errors import InvalidArchitecture, NotText, did_you_mean
 
 CLASSES = {
     "SuperResKXKX": "basic",
@@ -68,11 +69,11 @@ def load(
     """
     path = Path(path)
     try:
-        text = path.read_text()
+        text = read_text(path)
         return from_text(text, name or path.stem, resolution, classes, index)
     except OSError as error:
         raise InvalidArchitecture(f"Cannot read {path}: {error.strerror}.") from error
-    except (InvalidArchitecture, UnicodeDecodeError) as error:
+    except (InvalidArchitecture, NotText) as error:
         raise InvalidArchitecture(f"{path}: {error}") from error
 
 

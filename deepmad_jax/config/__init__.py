@@ -20,7 +20,8 @@ from deepmad_jax.config.parse import (
     to_dict,
 )
 from deepmad_jax.config.run import EXPORTS, JOBS, TASKS, Config
-from deepmad_jax.config.train import CHECKPOINTS, TrainConfig
+from deepmad_jax.config.train import TrainConfig
+from deepmad_jax.fields import CHECKPOINTS
 
 __all__ = [
     "CHECKPOINTS",

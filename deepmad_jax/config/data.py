@@ -1,9 +1,27 @@
 """Where images come from and how they become batches: ``config.data``."""
 
 import dataclasses
-import math
+from typing import Annotated
 
-from deepmad_jax.errors import InvalidConfig, did_you_mean
+from deepmad_jax.fields import (
+    Count,
+    FilePath,
+    Natural,
+    NotNegative,
+    OneOf,
+    Share,
+    SomeShare,
+    settle,
+)
+
+SOURCES = ("tfds", "folder", "digits", "fake")
+"""What ``config.data.source`` may be."""
+
+FRAMINGS = ("crop", "shift", "none")
+"""What ``config.data.train_augment`` may be."""
+
+INTERPOLATIONS = ("linear", "area", "bicubic")
+FILLS = ("noise", "mean")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,53 +54,26 @@ class DataConfig:
         fake_images: number of generated training images of the ``fake`` source.
     """
 
-    source: str = "tfds"
+    source: Annotated[str, OneOf(SOURCES)] = "tfds"
     name: str = "imagenet2012"
-    data_dir: str | None = None
+    data_dir: FilePath | None = None
     train_split: str = "train"
     eval_split: str = "validation"
-    train_augment: str = "crop"
-    crop_scale_min: float = 0.08
-    crop_interpolation: str = "linear"
-    flip: float = 0.5
-    color_jitter: float = 0.0
+    train_augment: Annotated[str, OneOf(FRAMINGS)] = "crop"
+    crop_scale_min: SomeShare = 0.08
+    crop_interpolation: Annotated[str, OneOf(INTERPOLATIONS)] = "linear"
+    flip: Share = 0.5
+    color_jitter: NotNegative = 0.0
     auto_augment: str | None = None
-    random_erasing: float = 0.0
-    erasing_fill: str = "noise"
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    switch_probability: float = 0.5
-    eval_crop: float = 0.95
-    corrupt_share: float = 0.001
-    workers: int = 0
-    fake_images: int = 2048
+    random_erasing: Share = 0.0
+    erasing_fill: Annotated[str, OneOf(FILLS)] = "noise"
+    mixup: NotNegative = 0.0
+    cutmix: NotNegative = 0.0
+    switch_probability: Share = 0.5
+    eval_crop: SomeShare = 0.95
+    corrupt_share: Share = 0.001
+    workers: Natural = 0
+    fake_images: Count = 2048
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise InvalidConfig(f"data.workers is {self.workers}, but must be at least 0.")
-        if self.fake_images < 1:
-            raise InvalidConfig(f"data.fake_images is {self.fake_images}, but must be at least 1.")
-        for field in ("eval_crop", "crop_scale_min"):
-            if not 0 < getattr(self, field) <= 1:
-                raise InvalidConfig(
-                    f"data.{field} is {getattr(self, field)}, but must lie in (0, 1]."
-                )
-        for field in ("flip", "random_erasing", "switch_probability", "corrupt_share"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise InvalidConfig(
-                    f"data.{field} is {getattr(self, field)}, but must lie in [0, 1]."
-                )
-        for field in ("color_jitter", "mixup", "cutmix"):
-            if not 0 <= getattr(self, field) < math.inf:
-                raise InvalidConfig(
-                    f"data.{field} is {getattr(self, field)}, but must be at least 0, and finite."
-                )
-        for field, known in (
-            ("crop_interpolation", ("linear", "area", "bicubic")),
-            ("erasing_fill", ("noise", "mean")),
-        ):
-            if getattr(self, field) not in known:
-                raise InvalidConfig(
-                    f"data.{field} is {getattr(self, field)!r}; "
-                    f"{did_you_mean(getattr(self, field), known)}"
-                )
+        settle(self)

@@ -1,20 +1,19 @@
 """The config and workdir that a command line asks for."""
 
 import argparse
-import inspect
-import runpy
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-import ml_collections
-
+from deepmad_jax.config import file
 from deepmad_jax.config.parse import override, to_config, to_dict
 from deepmad_jax.config.run import Config
-from deepmad_jax.errors import InvalidConfig, UserError
+from deepmad_jax.errors import InvalidConfig, did_you_mean
+from deepmad_jax.paths import local
 
 
 def parse(argv: list[str]) -> tuple[Config, Path]:
-    """The config and workdir a command line asks for.
+    """The config and workdir a command line asks for; of a flag given twice the last one counts.
 
     Raises:
         InvalidConfig: a flag, file, field or value that does not exist or has a wrong type.
@@ -23,17 +22,21 @@ def parse(argv: list[str]) -> tuple[Config, Path]:
     parser = _Parser(prog="deepmad_jax", add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
     parser.add_argument("--workdir")
-    given = parser.parse_args(rest[1:])
-    if given.config is None:
+    given, unknown = parser.parse_known_args(rest[1:])
+    if unknown:
+        raise InvalidConfig(_about_unknown(unknown[0]))
+    if not given.config:
         raise InvalidConfig(
             "No config was given: add --config FILE, such as --config configs/digits.py. See "
             "--help."
         )
-    values = _load(given.config)
+    if given.workdir == "":
+        raise InvalidConfig("--workdir is empty: name a folder, or leave it out for runs/NAME.")
+    values = file.load(given.config)
     for path, text in overrides:
         override(values, path, text)
     config = to_config(values)
-    return config, Path(given.workdir or f"runs/{config.name}")
+    return config, local(given.workdir or f"runs/{config.name}")
 
 
 def field_list() -> str:
@@ -59,26 +62,20 @@ class _Parser(argparse.ArgumentParser):
         raise InvalidConfig(f"On the command line: {message}. See --help.")
 
 
-def _load(config: str) -> ml_collections.ConfigDict:
-    """What ``get_config`` of a config file returns; ``FILE:VARIANT`` hands it the variant."""
-    # ml_collections' own loader relies on a call that newer Pythons drop.
-    file, _, variant = config.partition(":")
-    if not Path(file).is_file():
-        raise InvalidConfig(f"There is no config file {file}; the project's own are in configs/.")
-    try:
-        get_config = runpy.run_path(file).get("get_config")
-        if get_config is None:
-            raise InvalidConfig(f"{file} defines no function get_config().")
-        if variant and not inspect.signature(get_config).parameters:
-            raise InvalidConfig(f"{file} has no variants; leave out {':' + variant!r}.")
-        return get_config(variant) if variant else get_config()
-    except UserError:
-        raise
-    except AttributeError as error:
-        # ConfigDict is locked; the last line of its message names the nearest field.
-        raise InvalidConfig(f"In {file}: {str(error).splitlines()[-1]}") from error
-    except (SyntaxError, TypeError, ValueError, LookupError) as error:
-        raise InvalidConfig(f"In {file}: {type(error).__name__}: {error}") from error
+_FLAGS = ("--config", "--workdir", "--distributed", "--help")
+
+
+def _about_unknown(item: str) -> str:
+    flag = item.partition("=")[0]
+    if not item.startswith("-"):
+        hint = "flags start with --, and a value follows its own flag; "
+        hint += f"did you mean --config {item}?" if ".py" in item else "see --help."
+    elif re.match("--?config[^a-z=]", item):
+        hint = "fields of the config are set as --config.GROUP.FIELD=VALUE; see --help for all."
+    else:
+        near = did_you_mean(flag, _FLAGS).rstrip("?")
+        hint = f"{near}; fields of the config are set as --config.GROUP.FIELD=VALUE, see --help."
+    return f"On the command line, {item!r} means nothing: {hint}"
 
 
 def _split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
@@ -92,8 +89,8 @@ def _split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]
             continue
         path, equals, text = flag.removeprefix("config.").partition("=")
         if not equals:
-            following = next(items, None)
-            if following is None:
+            following = next(items, "--")
+            if following.startswith("--"):
                 raise InvalidConfig(f"--config.{path} needs a value: --config.{path}=VALUE.")
             text = following
         overrides.append((path, text))

@@ -1,13 +1,15 @@
 """A whole run: which jobs, on what, by which settings; each group of them has its own file."""
 
 import dataclasses
+from typing import Annotated
 
 from deepmad_jax.config.data import DataConfig
-from deepmad_jax.config.train import CHECKPOINTS, TrainConfig
+from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.studies.settings import Sampling, Sweep
-from deepmad_jax.errors import InvalidConfig, did_you_mean
+from deepmad_jax.errors import InvalidConfig
+from deepmad_jax.fields import FilePath, Limit, OneOf, Title, WhichCheckpoint, settle
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
@@ -46,35 +48,24 @@ class Config:
         profile: write a trace of a few training steps to ``profile/`` in the workdir.
     """
 
-    name: str = "unnamed"
-    jobs: tuple[str, ...] = ("design", "train", "evaluate")
-    task: str = "classify"
-    architecture: str | None = None
-    names: tuple[str, ...] = ()
+    name: Title = "unnamed"
+    jobs: tuple[Annotated[str, OneOf(JOBS)], ...] = ("design", "train", "evaluate")
+    task: Annotated[str, OneOf(TASKS)] = "classify"
+    architecture: FilePath | None = None
+    names: tuple[FilePath, ...] = ()
     design: Problem = dataclasses.field(default_factory=Problem)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
     perceptron: MlpProblem = dataclasses.field(default_factory=MlpProblem)
-    checkpoint: str = "newest"
-    certify_seconds: float = 60.0
-    export: tuple[str, ...] = ("safetensors", "tinynas")
+    checkpoint: WhichCheckpoint = "newest"
+    certify_seconds: Limit = 60.0
+    export: tuple[Annotated[str, OneOf(EXPORTS)], ...] = ("safetensors", "tinynas")
     export_fold: bool = False
     profile: bool = False
 
     def __post_init__(self) -> None:
+        settle(self)
         if not self.jobs:
             raise InvalidConfig(f"jobs is empty; name at least one of {', '.join(JOBS)}.")
-        for job in self.jobs:
-            if job not in JOBS:
-                raise InvalidConfig(f"jobs holds {job!r}; {did_you_mean(job, JOBS)}")
-        if self.task not in TASKS:
-            raise InvalidConfig(f"task is {self.task!r}; {did_you_mean(self.task, TASKS)}")
-        if self.checkpoint not in CHECKPOINTS:
-            raise InvalidConfig(
-                f"checkpoint is {self.checkpoint!r}; {did_you_mean(self.checkpoint, CHECKPOINTS)}"
-            )
-        for name in self.export:
-            if name not in EXPORTS:
-                raise InvalidConfig(f"export holds {name!r}; {did_you_mean(name, EXPORTS)}")

@@ -2,8 +2,17 @@
 
 import dataclasses
 
-CHECKPOINTS = ("newest", "best")
-"""What ``config.checkpoint`` may be."""
+from deepmad_jax.errors import InvalidConfig
+from deepmad_jax.fields import (
+    Count,
+    NotNegative,
+    Positive,
+    Precision,
+    Seed,
+    ShareBelowOne,
+    SomeShare,
+    settle,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,32 +57,53 @@ class TrainConfig:
         seed: of initialisation, shuffling, augmentation and dropout.
     """
 
-    epochs: float = 480.0
-    batch_size: int = 2048
-    eval_batch_size: int = 2048
-    learning_rate: float = 0.8
-    final_learning_rate: float = 1e-5
-    warmup_epochs: float = 20.0
-    cooldown_epochs: float = 10.0
-    momentum: float = 0.9
-    weight_decay: float = 5e-5
-    label_smoothing: float = 0.1
-    batch_norm_momentum: float = 0.01
-    batch_norm_groups: int = 1
+    epochs: Positive = 480.0
+    batch_size: Count = 2048
+    eval_batch_size: Count = 2048
+    learning_rate: NotNegative = 0.8
+    final_learning_rate: NotNegative = 1e-5
+    warmup_epochs: NotNegative = 20.0
+    cooldown_epochs: NotNegative = 10.0
+    momentum: ShareBelowOne = 0.9
+    weight_decay: NotNegative = 5e-5
+    label_smoothing: ShareBelowOne = 0.1
+    batch_norm_momentum: SomeShare = 0.01
+    batch_norm_groups: Count = 1
     zero_init: bool = True
-    drop_path: float = 0.0
-    dropout: float = 0.0
-    ema_decay: float | None = None
-    accumulate_steps: int = 1
-    clip_norm: float | None = None
+    drop_path: ShareBelowOne = 0.0
+    dropout: ShareBelowOne = 0.0
+    ema_decay: ShareBelowOne | None = None
+    accumulate_steps: Count = 1
+    clip_norm: Positive | None = None
     remat: bool = False
-    fsdp: int = 1
-    prefetch: int = 2
-    dtype: str = "bfloat16"
+    fsdp: Count = 1
+    prefetch: Count = 2
+    dtype: Precision = "bfloat16"
     scan: bool | None = None
-    log_every_steps: int = 50
-    eval_every_epochs: float = 1.0
-    checkpoint_every_epochs: float = 1.0
-    keep_checkpoints: int = 3
+    log_every_steps: Count = 50
+    eval_every_epochs: Positive = 1.0
+    checkpoint_every_epochs: Positive = 1.0
+    keep_checkpoints: Count = 3
     wandb_project: str | None = None
-    seed: int = 0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if self.batch_size % (self.accumulate_steps * self.batch_norm_groups):
+            raise InvalidConfig(
+                f"batch_size is {self.batch_size}, which accumulate_steps={self.accumulate_steps} "
+                f"pieces of batch_norm_groups={self.batch_norm_groups} groups do not divide: "
+                "change one."
+            )
+        if self.final_learning_rate > self.learning_rate:
+            raise InvalidConfig(
+                f"final_learning_rate is {self.final_learning_rate}, but must not be above "
+                f"learning_rate={self.learning_rate}: lower the first or raise the second."
+            )
+        if self.warmup_epochs + self.cooldown_epochs >= self.epochs:
+            raise InvalidConfig(
+                f"warmup_epochs={self.warmup_epochs:g} and cooldown_epochs="
+                f"{self.cooldown_epochs:g} leave nothing of epochs={self.epochs:g}: raise epochs, "
+                "or set the first two to 0 (--config.train.warmup_epochs=0 "
+                "--config.train.cooldown_epochs=0)."
+            )

@@ -11,9 +11,10 @@ import time
 import numpy as np
 
 from deepmad_jax.design.program import feasible
-from deepmad_jax.design.program.lattice import lattice_of, nearest
+from deepmad_jax.design.program.lattice import nearest
+from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.relaxation.solve import Solution, solve_at_depths, solve_relaxed
+from deepmad_jax.design.relaxation.solve import Solution, relaxed_optimum, solve_at_depths
 from deepmad_jax.design.search.choices import leading_choices
 from deepmad_jax.design.search.dive import dive
 from deepmad_jax.design.search.effort import FULL, Effort
@@ -39,26 +40,27 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
     """
     began = time.perf_counter()
     feasible.check_floors(problem)
-    solution = solve_relaxed(problem, effort.starts)
-
-    design = round_solution(problem, solution, _starts(problem, solution, effort), name, effort)
+    prepared = prepare(problem)
+    solution = relaxed_optimum(prepared, effort.starts)
+    starts = _starts(prepared, solution, effort)
+    design = round_solution(problem, solution, starts, name, effort)
     return dataclasses.replace(design, seconds=time.perf_counter() - began)
 
 
-def _starts(problem: Problem, solution: Solution, effort: Effort) -> Starts:
+def _starts(prepared: Prepared, solution: Solution, effort: Effort) -> Starts:
     """Whole networks to begin the integer search from."""
-    lattice = lattice_of(problem)
+    problem, lattice = prepared.problem, prepared.lattice
     if problem.convention == "paper" and not problem.extras:
         fixed = FixedChoices(problem)
         choices = leading_choices(problem, fixed, solution.x, effort.choices)
         points = dive(problem, lattice, fixed, choices, effort.beam)
         return Starts(points, float(choices.value[0]))
     # Another way of counting, or further limits: the relaxed optima at depths a block away.
-    low, high = (ends[1 + 3 * problem.num_stages :] for ends in (lattice.low, lattice.high))
+    low, high = (ends[prepared.layout.depth] for ends in (lattice.low, lattice.high))
     steps = np.diff(np.eye(problem.num_stages), axis=0)
     near = np.clip(np.rint(solution.point.depth), low, high)
     vectors = np.concatenate([near[None], near + steps, near - steps])
     inside = ((vectors >= low) & (vectors <= high)).all(-1)
-    optima = sorted(solve_at_depths(problem, solution, vectors[inside]), key=lambda pair: -pair[0])
+    optima = sorted(solve_at_depths(prepared, solution, vectors[inside]), key=lambda pair: -pair[0])
     leading = [nearest(lattice, point) for _, point in optima[:LEADING_VECTORS]]
     return Starts(np.array(leading), np.inf)

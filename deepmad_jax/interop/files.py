@@ -1,8 +1,8 @@
 """Weights in files: ``.npz``, ``.safetensors`` and PyTorch's ``.pth.tar``, each by PyTorch's keys.
 
-What the keys mean is said in `tinynas_weights.py`. A ``.safetensors`` file also carries the
-architecture's JSON in its metadata, so that it can be read alone. PyTorch files are opened with
-``weights_only=True``: nothing in them is executed.
+What the keys mean is said in `tinynas_weights.py`, what a PyTorch checkpoint may hold besides in
+`torch_file.py`. A ``.safetensors`` file also carries the architecture's JSON in its metadata, so
+that it can be read alone. Nothing in a file is executed.
 """
 
 import dataclasses
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from deepmad_jax.arch import Architecture
-from deepmad_jax.errors import MissingData, UserError
+from deepmad_jax.errors import InvalidArchitecture, MissingData, UserError
+from deepmad_jax.interop.contents import refusal
 from deepmad_jax.interop.extras import need
+from deepmad_jax.interop.torch_file import load_tensors
 
 Weights = dict[str, np.ndarray]
 
@@ -26,13 +28,17 @@ ARCHITECTURE = "architecture"
 class Format:
     """How one kind of file is read and written."""
 
-    read: Callable[[Path], Weights]
+    read: Callable[[Path, str | None], Weights]
     write: Callable[[Path, Mapping[str, np.ndarray], Architecture | None], None]
 
 
-def read_weights(path: str | Path) -> Weights:
+def read_weights(path: str | Path, key: str | None = None) -> Weights:
     """The arrays in a file by PyTorch key.
 
+    Args:
+        path: ends in one of `FORMATS`.
+        key: the entry of a PyTorch checkpoint that has them, such as ``model``; None searches, see
+            `torch_file.KEYS`.
     Raises:
         MissingData: there is no such file.
         UserError: an unknown kind of file, or one whose contents are not arrays by key.
@@ -41,13 +47,24 @@ def read_weights(path: str | Path) -> Weights:
     if not path.is_file():
         raise MissingData(f"There is no file of weights at {path}.")
     form = _format_of(path)
+    if key is not None and form is not _TORCH:
+        raise UserError(
+            f"key is {key!r}, but only a PyTorch file has entries to choose from: leave it out for "
+            f"{path}."
+        )
     try:
-        return form.read(path)
-    except UserError:
+        reason = refusal(path, ".pth" if form is _TORCH else path.suffix.lower())
+        if reason is None:
+            return form.read(path, key)
+    except (UserError, MemoryError):
         raise
-    # The readers' own errors have no common base: zipfile, pickle, struct, safetensors, torch.
+    except OSError as error:
+        reason = error.strerror or "it cannot be opened"
+    # The readers' own errors have no common base: zipfile, struct, safetensors, zlib.
     except Exception as error:
-        raise UserError(f"Cannot read {path} as weights: {error}") from error
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = f"it is damaged or cut short ({line[:200]}): copy or download it again"
+    raise UserError(f"Cannot read {path}: {reason}.")
 
 
 def write_weights(
@@ -67,32 +84,48 @@ def write_weights(
 
 
 def embedded_architecture(path: str | Path) -> Architecture | None:
-    """The architecture a ``.safetensors`` file carries, or None where it carries none."""
+    """The architecture a ``.safetensors`` file carries, or None where it carries none.
+
+    Raises:
+        InvalidArchitecture: it carries something else; the message names the file.
+    """
     with need("safetensors", "export").safe_open(path, framework="numpy") as file:
         text = (file.metadata() or {}).get(ARCHITECTURE)
-    return Architecture.from_json(text) if text else None
+    try:
+        return Architecture.from_json(text) if text else None
+    except InvalidArchitecture as error:
+        raise InvalidArchitecture(f"The metadata of {path}: {error}") from error
 
 
 def _format_of(path: Path) -> Format:
     for ending, form in FORMATS.items():
-        if path.name.endswith(ending):
+        if path.name.lower().endswith(ending):
             return form
     raise UserError(
         f"{path} is no file of weights by its name; known endings: {', '.join(FORMATS)}."
     )
 
 
-def _read_npz(path: Path) -> Weights:
+def _read_npz(path: Path, _: str | None) -> Weights:
     with np.load(path, allow_pickle=False) as file:
         # Inputs and logits that a fixture records next to the weights are no weights.
-        return {key: file[key] for key in file.files if not key.startswith("__")}
+        keys = [key for key in file.files if not key.startswith("__")]
+        try:
+            return {key: file[key] for key in keys}
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            raise UserError(
+                f"Cannot read {path}: it holds Python objects besides arrays of numbers, and "
+                "opening these may run anything."
+            ) from error
 
 
 def _write_npz(path: Path, weights: Mapping[str, np.ndarray], arch: Architecture | None) -> None:
     np.savez(path, **weights)
 
 
-def _read_safetensors(path: Path) -> Weights:
+def _read_safetensors(path: Path, _: str | None) -> Weights:
     return need("safetensors.numpy", "export").load_file(path)
 
 
@@ -106,23 +139,14 @@ def _write_safetensors(
     need("safetensors.numpy", "export").save_file(arrays, path, metadata)
 
 
-def _read_torch(path: Path) -> Weights:
-    torch = need("torch", "torch")
-    found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):
-        raise UserError(
-            f"{path} holds no PyTorch state dict: it must be tensors by key, or such a dict under "
-            "'state_dict'."
-        )
-    # A network wrapped for several devices has every key under "module.".
-    prefix = "module." if all(key.startswith("module.") for key in found) else ""
-    return {key.removeprefix(prefix): _to_numpy(value) for key, value in found.items()}
+def _read_torch(path: Path, key: str | None) -> Weights:
+    tensors = load_tensors(need("torch", "torch"), path, key)
+    return {name: _to_numpy(tensor) for name, tensor in tensors.items()}
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:
     # NumPy has no bfloat16; a float32 holds any value of it and of float16.
+    tensor = tensor.dequantize() if tensor.is_quantized else tensor.detach().to_dense()
     return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 

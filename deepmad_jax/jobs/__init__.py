@@ -29,3 +29,6 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
 
 TOGETHER = ("train", "evaluate")
 """Jobs that several processes share; the others are the first one's."""
+
+READERS = {"describe", "compare"}
+"""Jobs that write nothing."""

@@ -11,6 +11,7 @@ from typing import Any
 from deepmad_jax import config as config_module
 from deepmad_jax.arch.reference import resolve
 from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.arch.textfile import read_text
 from deepmad_jax.config import Config
 from deepmad_jax.errors import MissingData, UserError
 
@@ -141,15 +142,24 @@ def _json_values(config: Config) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The contents of a file of the workdir.
+    """The object in a JSON file of the workdir.
 
     Raises:
         UserError: it is not there, or broken.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read {path}: {error}. Run the design job again.") from error
+        found = json.loads(read_text(path))
+        if isinstance(found, dict):
+            return found
+        reason = "it holds no JSON object"
+    except FileNotFoundError as error:
+        raise UserError(f"There is no {path}. Run the design job first.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).rstrip(".")
+    raise UserError(
+        f"Cannot read {path}: {reason}. Put a whole copy of it back, or remove it and give the "
+        "command again."
+    )
 
 
 def write(path: Path, text: str) -> None:

@@ -134,10 +134,13 @@ class Network(nnx.Module):
 
         A map has ``ceil(H / stride)`` by ``ceil(W / stride)`` pixels.
         """
-        if x.ndim != 4 or x.shape[-1] != self.arch.in_channels:
+        shape = getattr(x, "shape", None)
+        if shape is None or len(shape) != 4 or shape[-1] != self.arch.in_channels or 0 in shape:
+            given = f"of type {type(x).__name__}" if shape is None else f"an array of shape {shape}"
             raise UserError(
-                f"The images have shape {x.shape}, but {self.arch.name} takes (batch, height, "
-                f"width, {self.arch.in_channels}): transpose images that have channels first."
+                f"The images are {given}, but {self.arch.name} takes an array of shape (batch, "
+                f"height, width, {self.arch.in_channels}), none of them 0: transpose images that "
+                "have channels first."
             )
         x = self.stem(x.astype(self.dtype), train)
         maps = {0: x}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmad_jax.arch import Architecture
+from deepmad_jax.arch.textfile import read_text
 from deepmad_jax.errors import UserError
 
 
@@ -58,11 +59,17 @@ def read(workdir: Path) -> Run:
 
 
 def read_metrics(path: Path) -> Metrics:
-    """The metrics in a file of JSON lines; empty where there is no file."""
+    """The metrics in a file of JSON lines; empty where there is no file.
+
+    Raises:
+        UserError: what is there cannot be opened.
+    """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except FileNotFoundError:
         return Metrics()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}. Move it out of the way.") from error
     by_step: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "eval": {}}
     unreadable = 0
     for line in filter(str.strip, lines):
@@ -105,9 +112,11 @@ def mapping(values: Any) -> dict[str, Any]:
 
 def _read_object(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_text(path))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}. Move it out of the way.") from error
     except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is not JSON ({error}). Delete it to report without it, or run the job again."

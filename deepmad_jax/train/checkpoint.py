@@ -1,8 +1,8 @@
 """Checkpoints by Orbax: train state, place in the data, identity and progress, by step.
 
 Written in the background and put in place by a rename, so that a checkpoint is whole or not there.
-The newest few stay, and the best one. One that cannot be read any more (cut short, half deleted) is
-set aside, and the one before it taken.
+The newest few stay, and the best one. One that is no longer what was written (cut short, half
+deleted, one bit flipped: `checksums.py`) is set aside, and the one before it taken.
 
 Keys of random numbers are not in it: they are made from the seed, which is part of the identity,
 and the step.
@@ -10,18 +10,21 @@ and the step.
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from deepmad_jax.config import CHECKPOINTS as CHOICES
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError, did_you_mean
+from deepmad_jax.paths import local
+from deepmad_jax.train.checksums import first_fault, write_checksums
+from deepmad_jax.train.identity import check_identity, check_shapes
+from deepmad_jax.train.readable import newest_readable, set_aside
 from deepmad_jax.train.state import TrainState
 
 
@@ -71,13 +74,15 @@ class Checkpoints:
         self._read_only = read_only
         self._policy = _LatestAndBest(keep)
         self._saving: int | None = None
-        self.directory = Path(directory).resolve()
+        self.directory = local(directory).resolve()
         options = ocp.CheckpointManagerOptions(
             # Not Orbax's own read_only: it warns each time.
             create=not read_only,
             # What a killed run was writing.
             cleanup_tmp_directories=not read_only,
             preservation_policy=self._policy,
+            # While the checkpoint still has its temporary name.
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._write_checksums),
         )
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
@@ -113,6 +118,8 @@ class Checkpoints:
         wanted = ocp.args.Composite(progress=ocp.args.JsonRestore())
         for step in steps:
             # The newest may be broken; the one before knows the best until then.
+            if first_fault(self.directory / str(step)) is not None:
+                continue
             with contextlib.suppress(Exception):
                 progress = self._manager.restore(step, args=wanted).progress
                 best = progress.get("best", {}).get("saved_step")
@@ -193,37 +200,22 @@ class Checkpoints:
             UserError: the checkpoint is of another network, has averages where this run has none or
                 none where it has some, or is of another stream of batches; or none can be read.
         """
+        newest = self._newest(lambda step: self._restore(step, like, batches), only)
+        if newest is None:
+            return None
+        found, notes = newest
+        if notes and not self._read_only:
+            steps = self._manager.all_steps()
+            set_aside(self.directory, [step for step in steps if step > found.step])
+            self._manager.reload()
+        return dataclasses.replace(found, notes=notes)
+
+    def _newest(
+        self, read: Callable[[int], Any], only: int | None, alone: bool = False
+    ) -> tuple[Any, tuple[str, ...]] | None:
         steps = sorted(self._manager.all_steps(), reverse=True) if only is None else [only]
-        notes: list[str] = []
-        for step in steps:
-            found, error = None, None
-            try:
-                found = self._restore(step, like, batches)
-            except UserError:
-                raise
-            except Exception as caught:  # whatever the layers below raise for a broken file
-                error = caught
-            if _everywhere(found is not None):
-                assert found is not None
-                self._set_aside([s for s in steps if s > step])
-                return dataclasses.replace(found, notes=tuple(notes))
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if error else ""
-            if only is not None:
-                raise UserError(
-                    f"The best checkpoint in {self.directory}, of step {only}, cannot be read "
-                    f"({reason}). Give back its files, or take the newest: "
-                    "--config.checkpoint=newest."
-                ) from error
-            notes.append(
-                f"The checkpoint of step {step} in {self.directory} cannot be read ({reason}); "
-                "taking the one before it."
-            )
-        if steps:
-            raise UserError(
-                f"None of the checkpoints in {self.directory} can be read: {' '.join(notes)} There "
-                "is none before. Give back the files, or remove that folder to start over."
-            )
-        return None
+        asked = only is not None
+        return newest_readable(self.directory, steps, read, asked=asked, alone=alone)
 
     def _restore(
         self, step: int, like: TrainState, batches: grain.DatasetIterator | None
@@ -236,11 +228,12 @@ class Checkpoints:
                 identity=ocp.args.JsonRestore(), progress=ocp.args.JsonRestore()
             ),
         )
-        self._check_identity(step, described.identity, "network")
-        self._check_state(step, like)
+        where = f"The checkpoint of step {step} in {self.directory}"
+        check_identity(where, described.identity, self._identity, "network")
+        check_shapes(where, self._manager.item_metadata(step)["state"].tree, like)
         items: dict[str, Any] = {"state": ocp.args.StandardRestore(_abstract(like))}
         if batches is not None:
-            self._check_identity(step, described.identity, "stream")
+            check_identity(where, described.identity, self._identity, "stream")
             items["data"] = grain.checkpoint.CheckpointRestore(batches)
         state: TrainState = self._manager.restore(step, args=ocp.args.Composite(**items)).state
         return Restored(step, state, described.progress, ())
@@ -251,14 +244,22 @@ class Checkpoints:
         On one device, whatever the run had; neither its network nor its optimiser is needed.
 
         Args:
-            step: of the checkpoint; None is the newest.
+            step: of the checkpoint; None is the newest that can be read, with a warning for each
+                newer one.
 
         Raises:
             MissingData: there is no checkpoint.
+            UserError: none can be read, or not the one that was asked for.
         """
-        step = self.latest_step() if step is None else step
-        if step is None:
+        newest = self._newest(self._restore_variables, step, alone=True)
+        if newest is None:
             raise MissingData(f"There is no checkpoint in {self.directory}.")
+        variables, notes = newest
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
+        return variables
+
+    def _restore_variables(self, step: int) -> dict[tuple[str, ...], jax.Array]:
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
@@ -272,44 +273,11 @@ class Checkpoints:
                 variables[tuple(str(key.key) for key in path)] = leaf
         return variables
 
-    def _check_state(self, step: int, like: TrainState) -> None:
-        saved = _shapes(self._manager.item_metadata(step)["state"].tree)
-        wanted = _shapes(like)
-        for name in sorted(saved.keys() | wanted.keys()):
-            if saved.get(name) != wanted.get(name):
-                raise UserError(
-                    f"The checkpoint of step {step} in {self.directory} is of another "
-                    f"architecture, or was made with another ema_decay: {name} has shape "
-                    f"{saved.get(name)} there and {wanted.get(name)} here (None: not there). Give "
-                    "back what it was trained with, or choose another workdir."
-                )
-
-    def _check_identity(self, step: int, identity: Mapping[str, Any], part: str) -> None:
-        saved, wanted = _flat(identity[part]), _flat(self._identity[part])
-        differing = [name for name in wanted if name not in saved or saved[name] != wanted[name]]
-        differing += [name for name in saved if name not in wanted] if part == "network" else []
-        if not wanted or not differing:
-            return
-        was = ", ".join(f"{name}={saved.get(name)}, not {wanted.get(name)}" for name in differing)
-        why = {
-            "network": "so it is of another architecture",
-            "stream": "so its place in the data would mean other images",
-        }
-        raise UserError(
-            f"The checkpoint of step {step} in {self.directory} was made with {was}, {why[part]}. "
-            "Give back those values to go on, or choose another workdir."
-        )
-
-    def _set_aside(self, steps: Sequence[int]) -> None:
-        # Out of the way of the checkpoints that will be written for these steps again.
-        if self._read_only or not steps:
-            return
+    def _write_checksums(self) -> None:
         if jax.process_index() == 0:
-            for step in steps:
-                with contextlib.suppress(OSError):
-                    (self.directory / str(step)).rename(self.directory / f"unreadable-{step}")
-        _everywhere(True)
-        self._manager.reload()
+            # Orbax does not say which it is, but only one is written at a time.
+            for path in self.directory.glob("*.orbax-checkpoint-tmp*"):
+                write_checksums(path)
 
     def _failure(self, error: Exception) -> CheckpointFailed:
         left = [step for step in self._manager.all_steps(read=True) if step != self._saving]
@@ -331,35 +299,6 @@ class _LatestAndBest:
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         first_kept = len(checkpoints) - self.keep
         return [i >= first_kept or c.step == self.best_step for i, c in enumerate(checkpoints)]
-
-
-def _everywhere(here: bool) -> bool:
-    """Whether it is so in every process; all of them wait for each other."""
-    if jax.process_count() == 1:
-        return here
-    return bool(multihost_utils.process_allgather(np.array(here)).all())
-
-
-def _flat(values: Any, name: str = "") -> dict[str, Any]:
-    """Nested dicts and lists as one dict with dotted names."""
-    if isinstance(values, Mapping):
-        items: Any = values.items()
-    elif isinstance(values, list | tuple):
-        items = enumerate(values)
-    else:
-        return {name: values}
-    flat = {}
-    for key, value in items:
-        flat |= _flat(value, f"{name}.{key}" if name else str(key))
-    return flat
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape)
-        for path, leaf in flat
-    }
 
 
 def _abstract(state: TrainState) -> Any:

@@ -22,6 +22,7 @@ from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from deepmad_jax.errors import UserError
+from deepmad_jax.paths import local
 
 FILE_NAME = "metrics.jsonl"
 
@@ -53,7 +54,7 @@ class Logbook:
         self._bar = None
         if not self._first_process:
             return
-        path = Path(workdir) / FILE_NAME
+        path = local(workdir) / FILE_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
         self._wandb = _open_wandb(wandb_project, name, path.parent)
         try:
@@ -169,19 +170,27 @@ def record(workdir: str | Path, line: Mapping[str, Any]) -> None:
 
     Never rewrites the file: a run may be writing to it, and what was measured before stays. Of
     several lines of one split and step, the last counts.
+
+    Raises:
+        UserError: the disk is full, or the like; the message has the line.
     """
     if jax.process_index() != 0:
         return
-    path = Path(workdir) / FILE_NAME
+    path = local(workdir) / FILE_NAME
     name = (line["split"], line["step"])
-    same = [other for other in _read(path) if (other["split"], other["step"]) == name]
-    # The loop's own line of that step says a little more.
-    if same and same[-1].items() >= json.loads(_to_json(line)).items():
-        return
-    text = path.read_text() if path.exists() else ""
-    with path.open("a") as file:
-        # A run that was killed may have left half a line.
-        file.write(("" if text.endswith("\n") or not text else "\n") + _to_json(line))
+    try:
+        same = [other for other in _read(path) if (other["split"], other["step"]) == name]
+        # The loop's own line of that step says a little more.
+        if same and same[-1].items() >= json.loads(_to_json(line)).items():
+            return
+        before = path.read_bytes() if path.exists() else b""
+        with path.open("a") as file:
+            # A run that was killed may have left half a line.
+            file.write(("" if before.endswith(b"\n") or not before else "\n") + _to_json(line))
+    except OSError as error:
+        raise UserError(
+            f"The result could not be added to {path}: {error.strerror}. It is: {_to_json(line)}"
+        ) from error
 
 
 def last_line_of_the_run(workdir: str | Path) -> dict[str, Any] | None:
@@ -190,17 +199,28 @@ def last_line_of_the_run(workdir: str | Path) -> dict[str, Any] | None:
     Only its own lines say which is best so far; an ``evaluate`` job may have added others, of other
     data or another checkpoint.
     """
-    lines = [line for line in _read(Path(workdir) / FILE_NAME) if "best_step" in line]
+    lines = [line for line in _read(local(workdir) / FILE_NAME) if "best_step" in line]
     return lines[-1] if lines else None
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
+    """The lines that can be read: of split and step at least.
+
+    A run that was killed may have cut its last line short, and a disk may have changed any.
+    """
     lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
-        # The last line of a run that was killed may be cut short.
-        with contextlib.suppress(json.JSONDecodeError):
-            lines.append(json.loads(text))
+    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.exists() else ""
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(line)
+            if isinstance(found, dict) and _is_line(found):
+                lines.append(found)
     return lines
+
+
+def _is_line(found: dict[str, Any]) -> bool:
+    step = found.get("step")
+    return isinstance(found.get("split"), str) and isinstance(step, int) and step >= 0
 
 
 def _rewrite(path: Path, lines: list[Mapping[str, Any]]) -> None:

@@ -10,7 +10,6 @@ import jax
 import optax
 
 from deepmad_jax.config import TrainConfig
-from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.train.plan import Plan
 
 
@@ -20,11 +19,6 @@ def make_schedule(config: TrainConfig, plan: Plan) -> optax.Schedule:
     Linear from 0 to the peak, half a cosine down to ``final_learning_rate``, which the cool-down
     keeps.
     """
-    if not 0 <= config.final_learning_rate <= config.learning_rate:
-        raise InvalidConfig(
-            f"config.train.final_learning_rate is {config.final_learning_rate}, but must lie "
-            f"between 0 and learning_rate={config.learning_rate}."
-        )
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.learning_rate,

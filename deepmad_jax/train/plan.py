@@ -6,10 +6,8 @@ steps nearest to 2, 4, 6 epochs, not a period of rounded length that drifts away
 """
 
 import dataclasses
-import math
 
 from deepmad_jax.config import TrainConfig
-from deepmad_jax.errors import InvalidConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +40,7 @@ class Plan:
 
     @classmethod
     def of(cls, config: TrainConfig, num_images: int) -> "Plan":
-        """The plan for ``num_images`` training images; raises `InvalidConfig`."""
-        _check(config)
+        """The plan for ``num_images`` training images."""
         steps_per_epoch = num_images / config.batch_size
 
         def steps(epochs: float, least: int) -> int:
@@ -75,54 +72,3 @@ class Plan:
 def _is_multiple(step: int, period: float) -> bool:
     """Whether ``step`` is the nearest one to a positive multiple of ``period``."""
     return round(max(1, round(step / period)) * period) == step or period < 1
-
-
-def _check(config: TrainConfig) -> None:
-    for field in (
-        "epochs",
-        "batch_size",
-        "eval_batch_size",
-        "log_every_steps",
-        "eval_every_epochs",
-        "checkpoint_every_epochs",
-        "keep_checkpoints",
-        "accumulate_steps",
-        "batch_norm_groups",
-        "fsdp",
-        "prefetch",
-    ):
-        if not 0 < getattr(config, field) < math.inf:
-            raise InvalidConfig(
-                f"config.train.{field} is {getattr(config, field)}, but must be more than 0, and "
-                "finite."
-            )
-    shares = ("momentum", "label_smoothing", "batch_norm_momentum", "ema_decay")
-    for field in (*shares, "drop_path", "dropout"):
-        value = getattr(config, field)
-        if (
-            value is not None
-            and not 0 <= value < 1
-            and (field, value) != ("batch_norm_momentum", 1)
-        ):
-            raise InvalidConfig(
-                f"config.train.{field} is {value}, but must be at least 0 and less than 1."
-            )
-    if config.clip_norm is not None and not config.clip_norm > 0:
-        raise InvalidConfig(
-            f"config.train.clip_norm is {config.clip_norm}, but must be more than 0, or None for "
-            "no clipping."
-        )
-    if config.batch_size % (config.accumulate_steps * config.batch_norm_groups):
-        raise InvalidConfig(
-            f"config.train.batch_size is {config.batch_size}, which "
-            f"accumulate_steps={config.accumulate_steps} pieces of "
-            f"batch_norm_groups={config.batch_norm_groups} groups do not divide: change one."
-        )
-    ends = config.warmup_epochs + config.cooldown_epochs
-    if not (min(config.warmup_epochs, config.cooldown_epochs) >= 0 and ends < config.epochs):
-        raise InvalidConfig(
-            f"config.train has warmup_epochs={config.warmup_epochs:g} and "
-            f"cooldown_epochs={config.cooldown_epochs:g}, which leave nothing of "
-            f"epochs={config.epochs:g}: raise epochs, or set "
-            "--config.train.warmup_epochs=0 --config.train.cooldown_epochs=0"
-        )

@@ -7,6 +7,7 @@ import pytest
 
 from deepmad_jax.arch import BLOCKS, Architecture, Stage, Stem, cost, layer_table
 from deepmad_jax.arch.layers import se_width, stage_rows
+from deepmad_jax.arch.rows import is_main_path
 
 WIDTHS = [(8, 8), (8, 20), (20, 13)]  # (c_in, width): equal, growing, shrinking
 
@@ -77,3 +78,14 @@ def test_rows_hold_plain_ints():
         for field in dataclasses.fields(row.layer):
             assert isinstance(getattr(row.layer, field.name), int | str | None), field.name
         assert isinstance(row.repeat, int)
+
+
+@pytest.mark.parametrize(
+    ("block", "a_block"),
+    [("basic", 2), ("k1kx", 2), ("bottleneck", 3), ("mbconv", 3), ("mbconv_se", 3)],
+)
+def test_main_path_is_stem_block_convs_and_final_conv_alone(block, a_block):
+    # Widths differ and strides are 2, so projections, squeezes and a classifier are there too.
+    stages = tuple(Stage(block, width, 16, 3, depth, 2) for width, depth in ((16, 2), (24, 3)))
+    arch = Architecture("net", 32, 3, 10, Stem(8, 3, 1), stages, final_width=32)
+    assert sum(r.repeat for r in layer_table(arch) if is_main_path(r)) == 1 + 5 * a_block + 1

@@ -2,6 +2,7 @@
 
 import pytest
 
+from deepmad_jax.arch import tinynas
 from deepmad_jax.arch.reference import from_file, published, resolve
 from deepmad_jax.arch.zoo import zoo
 from deepmad_jax.errors import InvalidArchitecture
@@ -36,6 +37,13 @@ def test_a_file_is_no_network_of_its_name(file, monkeypatch):
     [
         ("resnet_50", "no published network 'resnet_50'; did you mean 'resnet50'?"),
         ("nowhere/architecture.json", "Cannot read the architecture file nowhere"),
+        ("does/not/exist", "Cannot read the architecture file does/not/exist: No such file"),
+        ("does/not/exist.pth", "Cannot read the architecture file does/not/exist.pth: No such"),
+        ("exist.safetensors", "Cannot read the architecture file exist.safetensors: No such"),
+        ("nets/structure.txt", "Cannot read nets/structure.txt: No such file"),
+        ("~/no_such_folder_here/x", "no_such_folder_here/x: No such file"),
+        (r"C:\nets\net.json", r"Cannot read the architecture file C:\nets\net.json: No such"),
+        ("resnet50.a1_in1k", "no published network 'resnet50.a1_in1k'; did you mean 'resnet50'?"),
         ("resnet50:classes=ten", "classes is 'ten', but must be an integer"),
         ("resnet50:clases=10", "did you mean 'classes'"),
         ("resnet50:classes", "no published network 'resnet50:classes'"),
@@ -46,6 +54,28 @@ def test_a_bad_reference_says_what_is_wrong(text, words):
     with pytest.raises(InvalidArchitecture) as error:
         resolve(text)
     assert words in str(error.value)
+
+
+def test_a_structure_file_and_a_runs_folder_are_references_too(tmp_path):
+    arch = zoo("deepmad_r18")
+    (tmp_path / "net.txt").write_text(tinynas.to_text(arch))
+    (tmp_path / "architecture.json").write_text(arch.to_json())
+    assert resolve(f"{tmp_path / 'net.txt'}:classes=7").classes == 7
+    assert resolve(f"{tmp_path / 'net.txt'}").stages == arch.stages
+    assert resolve(str(tmp_path)) == arch
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "net.json").write_text(zoo("resnet20").to_json())
+    assert resolve("~/net.json") == zoo("resnet20")
+    assert resolve(from_file("~/net.json")) == zoo("resnet20")
+
+
+def test_a_file_of_weights_is_no_architecture(tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"")
+    with pytest.raises(InvalidArchitecture, match=r"net\.pth is no architecture by its name"):
+        resolve(str(tmp_path / "net.pth"))
 
 
 def test_config_files_fail_where_they_name_nothing(tmp_path):

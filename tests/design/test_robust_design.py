@@ -162,7 +162,9 @@ def wide_problems(draw, forms):
     stages, unit = len(form["strides"]), draw(st.sampled_from([1, 2, 4, 8, 8, 16, 32]))
     mbconv = form["block"].startswith("mbconv")
     ratios = (
-        [(1.0,), (6.0,), (1.5, 6.0), (1.0, 2.0)] if mbconv else [(1.0,), (0.1, 1.0), (0.25, 4.0)]
+        [(1.0,), (6.0,), (1.5, 6.0), (1.0, 2.0), (1.3,)]
+        if mbconv
+        else [(1.0,), (0.1, 1.0), (0.25, 4.0), (0.5,), (0.3,), (0.02, 0.05)]
     )
     min_width, max_width = draw(bounds(unit, stages, 4096))
     min_depth, max_depth = draw(bounds(1, stages, 64))
@@ -232,6 +234,70 @@ def assert_brute_force_agrees(problem):
     assert_feasible(problem, design.architecture)
     objective = float(design.numbers.objective)
     assert objective >= best - 1e-3 * abs(best), (problem, objective, best)
+
+
+HALVED = {
+    "kernels": (1, 3, 5),
+    "monotone": False,
+    "inner_ratio": (0.5,),
+    "min_width": (1,),
+    "multiple_of": 1,
+    "resolution": 8,
+    "stem_stride": 1,
+}
+
+
+def test_width_without_a_whole_inner_width_ends_no_search():
+    # Half of 1 is no width: log 0 made the score of such networks NaN, which nothing exceeds.
+    problem = Problem(
+        **HALVED,
+        block="basic",
+        strides=(2, 1, 2),
+        final_width=16,
+        stem_width=(4,),
+        max_width=(18,),
+        max_depth=(3, 30, 1),
+        in_channels=12,
+        classes=100,
+        params=4541774,
+        alpha=(0.1, 1, 0),
+        beta=1.0,
+    )
+    assert_answered(problem)
+
+
+def test_space_of_four_networks_is_answered_by_the_best_of_them():
+    problem = Problem(
+        **HALVED | {"kernels": (1, 3)},
+        block="bottleneck",
+        strides=(2,),
+        final_width=32,
+        stem_width=(1, 2),
+        max_width=(3,),
+        max_depth=(1,),
+        classes=1,
+        alpha=(0, 0.1),
+        beta=0.0,
+        macs=3056.0,
+        rho=1.4509176054935402,
+    )
+    design = design_network(problem)
+    assert design.numbers.objective == pytest.approx(brute_force(problem), rel=1e-12)
+
+
+def test_budgets_of_just_what_a_network_has_are_met_by_it():
+    wide = Problem(**TINY_SPACE, params=6e3, rho=0.5)
+    for block in ("basic", "bottleneck"):
+        found = design_network(dataclasses.replace(wide, block=block))
+        numbers = found.numbers
+        # One bit less of rho than the network has is rounding, one parameter less is not.
+        rho = float(np.nextafter(float(numbers.rho), 0.0))
+        exact = dataclasses.replace(
+            wide, block=block, macs=float(numbers.macs), params=float(numbers.params), rho=rho
+        )
+        again = design_network(exact)
+        assert again.numbers.objective >= numbers.objective * (1 - 1e-9)
+        assert again.numbers.params <= numbers.params
 
 
 FEW_FORMS = st.sampled_from([{"block": block, **form} for block, form in FORMS.items()])

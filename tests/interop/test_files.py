@@ -133,18 +133,69 @@ def test_nothing_in_a_file_of_weights_is_executed(ending, tmp_path):
             np.savez(file, x=np.array([_Mark(str(mark))], dtype=object))
     else:
         path.write_bytes(pickle.dumps({"state_dict": _Mark(str(mark))}, protocol=2))
-    with pytest.raises(UserError, match=r"Cannot read .*evil"):
+    words = "holds Python objects" if ending == ".npz" else "asks to run"
+    with pytest.raises(UserError, match=rf"Cannot read .*evil.*{words}") as error:
         read_weights(path)
+    assert "allow_pickle" not in str(error.value)
     assert not mark.exists()
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_broken_file_is_named(ending, tmp_path):
+@pytest.mark.parametrize(
+    ("contents", "words"),
+    [
+        (b"nonsense", "damaged, cut short or another kind of file"),
+        (b"", "it is empty"),
+        (b"<html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    ],
+)
+def test_a_broken_file_is_named_and_told_for_what_it_is(ending, contents, words, tmp_path):
     skip_without(ending)
     path = tmp_path / f"broken{ending}"
-    path.write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="broken"):
+    path.write_bytes(contents)
+    with pytest.raises(UserError, match=rf"Cannot read .*broken.*{words}"):
         read_weights(path)
+
+
+def _files(tmp_path):
+    """The same array in every format, by ending."""
+    arrays = {"x": np.arange(1000, dtype=np.float32)}
+    for ending in ENDINGS:
+        write_weights(tmp_path / f"x{ending}", arrays)
+    return {ending: tmp_path / f"x{ending}" for ending in ENDINGS}
+
+
+def test_a_file_by_the_name_of_another_format_is_told_its_own(tmp_path):
+    skip_without(".safetensors")
+    skip_without(".pth")
+    paths = _files(tmp_path)
+    for ending, path in paths.items():
+        for other in paths.keys() - {ending}:
+            renamed = tmp_path / f"renamed{other}"
+            renamed.write_bytes(path.read_bytes())
+            name = ".pth" if ending == ".pth.tar" else ending
+            with pytest.raises(UserError, match=rf"by its contents it is a {name} file: rename"):
+                read_weights(renamed)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_cut_anywhere_is_refused_in_one_line(ending, tmp_path):
+    skip_without(".safetensors")
+    skip_without(".pth")
+    path = _files(tmp_path)[ending]
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 97):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match="Cannot read") as error:
+            read_weights(path)
+        assert "\n" not in str(error.value)
+
+
+def test_endings_count_in_capitals_too(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.ones(2))
+    (tmp_path / "a.npz").rename(tmp_path / "A.NPZ")
+    np.testing.assert_array_equal(read_weights(tmp_path / "A.NPZ")["x"], [1, 1])
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):

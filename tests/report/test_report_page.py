@@ -7,7 +7,7 @@ import pytest
 
 from deepmad_jax.errors import InvalidArchitecture, UserError
 from deepmad_jax.report import canvas, write
-from deepmad_jax.report.read import read_metrics
+from deepmad_jax.report.read import read, read_metrics
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -188,3 +188,21 @@ def test_broken_design_file_is_named(workdir, content):
     (workdir / "design.json").write_text(content)
     with pytest.raises(UserError, match=r"design\.json.*Delete it"):
         write(workdir)
+
+
+@pytest.mark.parametrize("name", ["design.json", "metrics.jsonl"])
+def test_what_cannot_be_opened_is_named(workdir, name):
+    (workdir / name).unlink()
+    (workdir / name).mkdir()
+    with pytest.raises(UserError, match=rf"Cannot read .*{name}: Is a directory"):
+        read(workdir)
+
+
+def test_files_with_a_byte_order_mark_say_the_same(workdir):
+    before = read(workdir)
+    for path in workdir.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read(workdir) == before
+    (workdir / "design.json").write_bytes((workdir / "design.json").read_text().encode("utf-16"))
+    with pytest.raises(UserError, match=r"design\.json is not JSON .*UTF-16"):
+        read(workdir)

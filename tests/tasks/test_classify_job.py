@@ -224,16 +224,6 @@ def test_missing_data_is_reported_before_a_network_is_built(tmp_path):
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (with_data(source="digits"), "1 channel.*6 classes.*digits data has.*10 classes"),
-        (with_data(train_augment="shifts"), "did you mean 'shift'"),
-        (with_train(dtype="bf16"), "did you mean 'bfloat16'"),
-        (with_train(warmup_epochs=10), "leave nothing of epochs=10"),
-        (with_train(batch_size=0), "batch_size is 0"),
-    ],
-)
-def test_unfit_config_is_refused_before_a_network_is_built(config, message, tmp_path):
-    with pytest.raises(InvalidConfig, match=message):
-        train(config, ARCH, tmp_path)
+def test_unfit_data_are_refused_before_a_network_is_built(tmp_path):
+    with pytest.raises(InvalidConfig, match=r"1 channel.*6 classes.*digits data has.*10 classes"):
+        train(with_data(source="digits"), ARCH, tmp_path)

@@ -13,7 +13,7 @@ import pytest
 import tiny
 
 from deepmad_jax.errors import InvalidConfig
-from deepmad_jax.train import Plan, make_mesh, make_optimizer, state_sharding, to_device
+from deepmad_jax.train import make_mesh, make_optimizer, state_sharding, to_device
 from deepmad_jax.train.gradients import make_gradient_fn
 from deepmad_jax.train.step import step_key
 
@@ -146,7 +146,7 @@ def test_state_split_over_eight_devices_trains_as_on_one(tmp_path):
 )
 def test_settings_that_make_no_sense_are_refused(fields, words):
     with pytest.raises(InvalidConfig, match=words):
-        Plan.of(dataclasses.replace(tiny.CONFIG, **fields), tiny.IMAGES)
+        dataclasses.replace(tiny.CONFIG, **fields)
 
 
 def test_fsdp_that_does_not_divide_the_devices_is_refused():

@@ -157,3 +157,27 @@ def test_terminal_gets_a_bar(tmp_path, capsys, monkeypatch):
         logbook.advance(100)
         logbook.write(train_line(100, loss=0.125))
     assert "loss 0.125" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff\xfe{", b"[1]", b"null", b'{"split": "train"}', b'{"step": 1}', b'{"split": "eval", '],
+)
+def test_a_line_that_a_disk_has_changed_is_left_out_of_a_resumed_run(tmp_path, line):
+    whole = [json.dumps(train_line(step)).encode() for step in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([whole[0], line, whole[1], b""]))
+    record(tmp_path, {"split": "eval", "step": 2, "top1": 0.5})
+    with Logbook(tmp_path, resumed_step=2, total_steps=4) as logbook:
+        logbook.write(train_line(3))
+    assert [(entry["split"], entry["step"]) for entry in lines_of(tmp_path)] == [
+        ("train", 1),
+        ("train", 2),
+        ("eval", 2),
+        ("train", 3),
+    ]
+
+
+def test_a_result_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"could not be added to .*It is: .*0\.5"):
+        record(tmp_path, {"split": "eval", "step": 2, "top1": 0.5})

@@ -119,10 +119,4 @@ def test_every_checkpoint_closes_a_log_window():
 
 def test_warm_up_and_cool_down_that_leave_nothing_are_refused():
     with pytest.raises(InvalidConfig, match=r"warmup_epochs=20 and cooldown_epochs=10.*epochs=1:"):
-        Plan.of(TrainConfig(epochs=1), 1000)
-
-
-@pytest.mark.parametrize("field", ["epochs", "log_every_steps", "keep_checkpoints", "batch_size"])
-def test_nothing_of_something_is_refused(field):
-    with pytest.raises(InvalidConfig, match=f"{field} is 0, but must be more than 0"):
-        Plan.of(dataclasses.replace(TrainConfig(), **{field: 0}), 1000)
+        TrainConfig(epochs=1)

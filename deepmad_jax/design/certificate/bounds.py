@@ -31,6 +31,7 @@ import jax.numpy as jnp
 
 from deepmad_jax.arch.layers import se_width
 from deepmad_jax.design.program.arrays import Array
+from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.posynomials import Posynomials
 
 
@@ -87,9 +88,9 @@ def relaxation(
     program: Posynomials, low: Array, high: Array, entropy_low: Array, entropy_high: Array
 ) -> Relaxation:
     """The relaxation over a box; H_m is known to lie in [entropy_low, entropy_high], (M,)."""
-    stages = program.layers.shape[0]
-    logs = slice(0, 1 + 3 * stages)
-    n_low, n_high = low[1 + 3 * stages :], high[1 + 3 * stages :]
+    parts = program.layout
+    logs = parts.shape
+    n_low, n_high = low[parts.depth], high[parts.depth]
     # A fan-in is at least 1, also where a corner of the box holds no network.
     rest_low = jnp.maximum(_affine(program.rest, low[logs]), 0.0)
     rest_high = _affine(program.rest, high[logs])
@@ -100,13 +101,13 @@ def relaxation(
     sum_high = _sums(program, high[logs], first_high + n_high * rest_high)
     entropy_low = jnp.maximum(entropy_low, level_low * sum_low)
     entropy_high = jnp.minimum(entropy_high, level_high * sum_high)
-    width = slice(1, 1 + stages)
+    width = parts.width
     c_in_high = jnp.concatenate([high[:1], high[width][:-1]])
     c_in_low = jnp.concatenate([low[:1], low[width][:-1]])
     differ = (c_in_high < low[width] - 1e-9) | (c_in_low > high[width] + 1e-9)
     dropped = (program.conditional * ~differ).sum(-1) > 0
     return Relaxation(
-        low=jnp.concatenate([low, jnp.zeros(3 * stages)]),
+        low=jnp.concatenate([low, jnp.zeros(3 * parts.stages)]),
         high=jnp.concatenate([high, _spans(low, high)]),
         log_squeeze=_squeeze_secant(program, low, high),
         counts=jnp.where(dropped, 0.0, 1.0),
@@ -122,8 +123,8 @@ def relaxation(
 
 def _squeeze_secant(program: Posynomials, low: Array, high: Array) -> tuple[Array, Array]:
     """A line below the log squeeze width over the box, in log inner."""
-    stages = program.layers.shape[0]
-    width, ratio = slice(1, 1 + stages), slice(1 + stages, 1 + 2 * stages)
+    parts = program.layout
+    width, ratio = parts.width, parts.inner
     # The function is flat, then concave: a chord of the concave part stays below all of it.
     bend = jnp.log(4.0 * (8.0 + program.squeeze_loss))
     left = jnp.maximum(low[width] + low[ratio], bend)
@@ -157,23 +158,22 @@ def _sums(program: Posynomials, logs: Array, by_stage: Array) -> Array:
 
 def _spans(low: Array, high: Array) -> Array:
     """The most that each e can be: the range of n times the range of z, (3 S,)."""
-    stages = (low.shape[0] - 1) // 4
+    parts = Layout.of_size(low.shape[0])
     span = high - low
-    return (span[1 : 1 + 3 * stages].reshape(3, stages) * span[1 + 3 * stages :]).ravel()
+    return (span[parts.scaled].reshape(3, parts.stages) * span[parts.depth]).ravel()
 
 
 def unpack(box: Relaxation, x: Array) -> tuple[Array, Array, Array]:
     """Logs z, (1 + 3 S,), repeats n, (S,), and Z = n z of the stages' logs, (3 S,)."""
-    stages = (x.shape[0] - 1) // 7
-    logs, n, e = x[: 1 + 3 * stages], x[1 + 3 * stages : 1 + 4 * stages], x[1 + 4 * stages :]
-    log_low, n_low = box.low[1 : 1 + 3 * stages], box.low[1 + 3 * stages : 1 + 4 * stages]
+    parts = Layout.of_size(x.shape[0], runs=7)
+    logs, n, e = x[parts.shape], x[parts.depth], x[parts.products]
+    log_low, n_low = box.low[parts.scaled], box.low[parts.depth]
     return logs, n, jnp.tile(n_low, 3) * (logs[1:] - log_low) + jnp.tile(n, 3) * log_low + e
 
 
 def above_zero(box: Relaxation, x: Array) -> Array:
     """x in the box, with every n that may be positive positive."""
-    stages = (x.shape[0] - 1) // 7
-    depth = slice(1 + 3 * stages, 1 + 4 * stages)
+    depth = Layout.of_size(x.shape[0], runs=7).depth
     span = (box.high - box.low)[depth]
     return jnp.clip(x, box.low.at[depth].add(1e-6 * span), box.high)
 
@@ -187,11 +187,11 @@ def level_sums(program: Posynomials, box: Relaxation, x: Array) -> Array:
 
 def link_slack(box: Relaxation, x: Array) -> Array:
     """How far each e lies inside three planes of its product, (3, 3, S); e >= 0 is in the box."""
-    stages = (x.shape[0] - 1) // 7
-    over = (x - box.low)[1 : 1 + 4 * stages].reshape(4, stages)
-    span = (box.high - box.low)[1 : 1 + 4 * stages].reshape(4, stages)
+    parts = Layout.of_size(x.shape[0], runs=7)
+    over = (x - box.low)[parts.of_stages].reshape(4, parts.stages)
+    span = (box.high - box.low)[parts.of_stages].reshape(4, parts.stages)
     z, n, z_span, n_span = over[:3], over[3], span[:3], span[3]
-    e = x[1 + 4 * stages :].reshape(3, stages)
+    e = x[parts.products].reshape(3, parts.stages)
     return jnp.stack(
         [n * z_span - e, n_span * z - e, e - (n_span * z + n * z_span - n_span * z_span)]
     )
@@ -199,8 +199,7 @@ def link_slack(box: Relaxation, x: Array) -> Array:
 
 def entropy_planes(program: Posynomials, box: Relaxation, x: Array, sums: Array) -> Array:
     """Both planes above H_m and the secant of exp, (3, M); ``sums`` are at least T_m."""
-    stages = program.layers.shape[0]
-    level = _affine(program.level, x[: 1 + 3 * stages])
+    level = _affine(program.level, x[program.layout.shape])
     planes = _planes(level, sums, box.level_low, box.level_high, box.sum_low, box.sum_high)
     on = box.secant_on
     slope, log_low = secant_of(box)
@@ -241,10 +240,9 @@ def term_values(program: Posynomials, box: Relaxation, x: Array) -> Array:
     Where n may be positive it must be at x, or the tangent there is not the perspective's
     (`above_zero`).
     """
-    stages = program.layers.shape[0]
     logs, n, scaled = unpack(box, x)
     copies = jnp.concatenate([logs[:1], scaled / jnp.tile(jnp.maximum(n, 1e-9), 3)])
-    powers, repeats = program.exponents[:, :-stages], program.exponents[:, -stages:]
+    powers, repeats = program.powers, program.repeats
     once = powers @ _with_log_squeeze(box, logs)
     repeated = powers @ _with_log_squeeze(box, copies)
     is_repeated = repeats.sum(-1) > 0
@@ -253,24 +251,23 @@ def term_values(program: Posynomials, box: Relaxation, x: Array) -> Array:
 
 
 def _with_log_squeeze(box: Relaxation, logs: Array) -> Array:
-    stages = (logs.shape[0] - 1) // 3
-    log_inner = logs[1 : 1 + stages] + logs[1 + stages : 1 + 2 * stages]
+    parts = Layout.of_size(logs.shape[0], runs=3)
+    log_inner = logs[parts.width] + logs[parts.inner]
     return jnp.concatenate([logs, box.log_squeeze[0] + box.log_squeeze[1] * log_inner])
 
 
 def rho_slack(program: Posynomials, x: Array, total: Array) -> Array:
     """S + N log rho0 - N log N, at least 0 where rho <= rho0; ``total`` is at least S."""
-    stages = program.layers.shape[0]
-    layers = program.layers_fixed + program.layers @ x[1 + 3 * stages : 1 + 4 * stages]
+    layers = program.layers_fixed + program.layers @ x[program.layout.depth]
     return total - layers * (jnp.log(layers) - program.log_rho)
 
 
 def shape_slack(program: Posynomials, x: Array) -> tuple[Array, Array]:
     """Slack of widths that do not shrink and of the least inner width, each (S,)."""
-    stages = program.layers.shape[0]
-    width = x[1 : 1 + stages]
+    parts = program.layout
+    width = x[parts.width]
     before = jnp.concatenate([x[:1], width[:-1]])
-    return width - before, width + x[1 + stages : 1 + 2 * stages] - program.log_least_inner
+    return width - before, width + x[parts.inner] - program.log_least_inner
 
 
 # --- the bound ------------------------------------------------------------------------------------
@@ -280,7 +277,6 @@ def lagrangian(
     program: Posynomials, box: Relaxation, alpha: Array, beta: Array, by: Multipliers, x: Array
 ) -> Array:
     """g(x), concave, at least the objective at every feasible network of the box."""
-    stages = program.layers.shape[0]
     sums = level_sums(program, box, x)
     entropies = (_weights(by.entropies) * entropy_planes(program, box, x, sums)).sum(0)
     widths, inners = shape_slack(program, x)
@@ -290,7 +286,7 @@ def lagrangian(
     )
     return (
         alpha @ entropies
-        - v * x[1 + 3 * stages : 1 + 4 * stages].var()
+        - v * x[program.layout.depth].var()
         - v
         + fenchel
         - jnp.where(program.limited > 0, by.budgets, 0.0) @ (costs(program, box, x) - 1.0)

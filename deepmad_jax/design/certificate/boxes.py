@@ -95,10 +95,10 @@ def _bound_box(
 
 def _snapped(program: Posynomials, low: Array, high: Array) -> tuple[Array, Array]:
     """The box with ends moved inward onto the lattice, and widths that do not shrink."""
-    stages, slack = program.layers.shape[0], 1e-7
-    width, ratio = slice(0, 1 + stages), slice(1 + stages, 1 + 2 * stages)
-    kernel = slice(1 + 2 * stages, 1 + 3 * stages)
-    depth = slice(1 + 3 * stages, 1 + 4 * stages)
+    parts, slack = program.layout, 1e-7
+    width, ratio = parts.widths, parts.inner
+    kernel = parts.kernel
+    depth = parts.depth
     m, sizes = program.multiple, program.log_kernels
     width_low, width_high = low[width], high[width]
     width_low = jnp.where(program.monotone > 0, jax.lax.cummax(width_low), width_low)
@@ -130,14 +130,14 @@ def _snapped(program: Posynomials, low: Array, high: Array) -> tuple[Array, Arra
 
 def _near_in_depth(program: Posynomials, incumbent: Array, boxes: Boxes) -> tuple[Array, Array]:
     """The box without depths so far apart that the penalty takes more than the entropy leaves."""
-    stages = program.layers.shape[0]
-    depth = slice(1 + 3 * stages, 1 + 4 * stages)
+    parts = program.layout
+    depth = parts.depth
     low, high = boxes.low[depth], boxes.high[depth]
     spare = jnp.maximum(program.alpha @ boxes.entropy_high - incumbent, 0.0)
     penalised = program.beta > 0
     variance = jnp.log(jnp.maximum(spare / jnp.where(penalised, program.beta, 1.0), 1.0))
     # Two depths d apart alone give the variance d^2 / (2 S).
-    apart = jnp.where(penalised, jnp.sqrt(2.0 * stages * variance) + 1e-6, 1e9)
+    apart = jnp.where(penalised, jnp.sqrt(2.0 * parts.stages * variance) + 1e-6, 1e9)
     return (
         boxes.low.at[depth].set(jnp.maximum(low, low.max() - apart)),
         boxes.high.at[depth].set(jnp.minimum(high, high.min() + apart)),
@@ -146,8 +146,8 @@ def _near_in_depth(program: Posynomials, incumbent: Array, boxes: Boxes) -> tupl
 
 def _least_variance(program: Posynomials, low: Array, high: Array) -> Array:
     """The least Var of depths over the box: min over c of the mean squared distance to c."""
-    stages = program.layers.shape[0]
-    low, high = low[1 + 3 * stages :], high[1 + 3 * stages :]
+    parts = program.layout
+    low, high = low[parts.depth], high[parts.depth]
 
     def away(c: Array) -> Array:
         return jnp.maximum(low - c, 0.0) - jnp.maximum(c - high, 0.0)
@@ -195,8 +195,7 @@ def _entropy_high(
     program: Posynomials, box: Relaxation, bound: Array, low: Array, high: Array
 ) -> Array:
     """The most each H_m can be, given that no objective exceeds ``bound``."""
-    stages = program.layers.shape[0]
-    depth = slice(1 + 3 * stages, 1 + 4 * stages)
+    depth = program.layout.depth
     # Var is convex: at most what two opposite ends leave, (range / 2)^2.
     spread = high[depth].max() - low[depth].min()
     penalty = program.beta * jnp.exp(jnp.minimum(0.25 * spread**2, 600.0))
@@ -212,10 +211,10 @@ def _split(
     program: Any, box: Any, inside: Any, alpha: Any, gradient: Any, low: Any, high: Any
 ) -> Any:
     """Axis to split, and the ends of the two parts; -1 where nothing is left to split."""
-    stages = program.layers.shape[0]
-    logs = slice(0, 1 + 3 * stages)
-    width, ratio = slice(1, 1 + stages), slice(1 + stages, 1 + 2 * stages)
-    kernel, depth = slice(1 + 2 * stages, 1 + 3 * stages), slice(1 + 3 * stages, 1 + 4 * stages)
+    parts = program.layout
+    logs = parts.shape
+    width, ratio = parts.width, parts.inner
+    kernel, depth = parts.kernel, parts.depth
     x, span = jnp.clip(inside.x[: low.shape[0]], low, high), high - low
     n = x[depth]
     level = program.level[:, :-1] @ x[logs] + program.level[:, -1]
@@ -226,17 +225,17 @@ def _split(
     sums = bounds.level_sums(program, box, inside.x)
     over = alpha * (bounds.entropy_planes(program, box, inside.x, sums).min(0) - level * sums)
     scores = scores.at[logs].add(over @ program.level[:, :-1])
-    before = (inside.x - box.low)[1 : 1 + 4 * stages].reshape(4, stages)
+    before = (inside.x - box.low)[parts.of_stages].reshape(4, parts.stages)
     product = before[:3] * before[3]
     by = inside.multipliers.links
     linked = jnp.abs(by[0] + by[1] - by[2]) * jnp.abs(
-        inside.x[-3 * stages :].reshape(3, stages) - product
+        inside.x[parts.products].reshape(3, parts.stages) - product
     )
-    scores = scores.at[depth].add(linked.sum(0)).at[1 : 1 + 3 * stages].add(0.5 * linked.ravel())
+    scores = scores.at[depth].add(linked.sum(0)).at[parts.scaled].add(0.5 * linked.ravel())
     # What the tangent rises over the box: where the method did not settle, as with repeats near 0.
     rise = jnp.maximum(gradient * (box.low - inside.x), gradient * (box.high - inside.x))
     scores = scores + rise[: low.shape[0]]
-    by_stage = rise[1 + 4 * stages :].reshape(3, stages).sum(0)
+    by_stage = rise[parts.products].reshape(3, parts.stages).sum(0)
     scores = scores.at[depth].add(jnp.where(low[depth] < 0.5, 2.0 * by_stage, by_stage))
     # What the squeeze's secant leaves out of the costs.
     log_inner = x[width] + x[ratio]
@@ -245,7 +244,7 @@ def _split(
     terms = bounds.term_values(program, box, inside.x) * (
         inside.multipliers.budgets @ program.coefficients
     )
-    by_squeeze = terms @ program.exponents[:, 1 + 3 * stages : 1 + 4 * stages]
+    by_squeeze = terms @ program.squeezes
     squeezed = by_squeeze * jnp.expm1(jnp.clip(true_squeeze - squeeze, 0.0, 1.0))
     wider = span[width] >= span[ratio]
     scores = scores.at[width].add(jnp.where(wider, squeezed, 0.0))
@@ -261,7 +260,7 @@ def _split(
     scores = jnp.nan_to_num(scores, nan=0.0, posinf=1e15, neginf=0.0)
     scores = jnp.where(splittable, jnp.maximum(scores, 0.0) + 1e-9 * span, -1.0)
     axis = jnp.argmax(scores)
-    is_depth = axis >= 1 + 3 * stages
+    is_depth = axis >= parts.shape_size
     at = jnp.clip(x[axis], low[axis] + 0.25 * span[axis], high[axis] - 0.25 * span[axis])
     # Depths span decades: cut a wide range between its logs' quarters.
     ratio_of_ends = jnp.maximum(high[axis], 1.0) / jnp.maximum(low[axis], 1.0)

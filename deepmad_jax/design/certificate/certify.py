@@ -18,6 +18,7 @@ import numpy as np
 
 from deepmad_jax.design.certificate.boxes import Bounded, Boxes, bound_boxes
 from deepmad_jax.design.program.lattice import inner_bounds, lattice_of
+from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.posynomials import posynomials_of
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.errors import UserError
@@ -162,14 +163,13 @@ class _Search:
 def _whole_space(problem: Problem) -> Boxes:
     """The box that holds every network of the lattice."""
     lattice, stages = lattice_of(problem), problem.num_stages
+    parts = Layout(stages)
     m = lattice.multiple
     ratio = np.log([problem.inner_ratio[0], problem.inner_ratio[-1]])
     # The lattice lets a ratio pass by a rounding, which the box must hold too.
     ratio = ratio + np.array([-1e-8, 1e-8])
     if problem.fixed_ratio:
-        widths = (
-            np.arange(lattice.low[1 : 1 + stages].min(), lattice.high[1 : 1 + stages].max() + 1) * m
-        )
+        widths = np.arange(lattice.low[parts.width].min(), lattice.high[parts.width].max() + 1) * m
         least, most = inner_bounds(lattice, widths)
         exact = np.log((least / widths)[least <= most])
         if exact.size:
@@ -179,10 +179,10 @@ def _whole_space(problem: Problem) -> Boxes:
     for ends, at in ((low, 0), (high, 1)):
         bound = (lattice.low, lattice.high)[at]
         ends += [
-            np.log(bound[: 1 + stages] * m),
+            np.log(bound[parts.widths] * m),
             np.full(stages, ratio[at]),
             np.full(stages, np.log(lattice.kernels[-at])),
-            bound[1 + 3 * stages :] - 1.0,
+            bound[parts.depth] - 1.0,
         ]
     levels = len(problem.level_ends)
     return Boxes(np.concatenate(low), np.concatenate(high), np.full(levels, 1e15))

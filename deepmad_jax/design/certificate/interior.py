@@ -117,8 +117,8 @@ def _longest(x: Array, dx: Array) -> Array:
 
 def _start(program: Posynomials, box: Relaxation, beta: Array, scale: Array):  # type: ignore[no-untyped-def]
     """A start strictly inside the box of all unknowns, and that box."""
-    stages = program.layers.shape[0]
-    depth = slice(1 + 3 * stages, 1 + 4 * stages)
+    parts = program.layout
+    depth = parts.depth
     middle = 0.5 * (box.low + box.high)
     n_low, n_high = box.low[depth], box.high[depth]
     # Nearly equal depths: elsewhere the penalty could swamp everything.
@@ -126,10 +126,12 @@ def _start(program: Posynomials, box: Relaxation, beta: Array, scale: Array):  #
     n = jnp.clip(common, n_low + 0.1 * (n_high - n_low), n_high - 0.1 * (n_high - n_low))
     x = middle.at[depth].set(n)
     z, span = (
-        (x - box.low)[1 : 1 + 4 * stages],
-        (box.high - box.low)[1 + 3 * stages : 1 + 4 * stages],
+        (x - box.low)[parts.of_stages],
+        (box.high - box.low)[parts.depth],
     )
-    x = x.at[1 + 4 * stages :].set((z[: 3 * stages].reshape(3, stages) * z[3 * stages :]).ravel())
+    x = x.at[parts.products].set(
+        (z[: 3 * parts.stages].reshape(3, parts.stages) * z[3 * parts.stages :]).ravel()
+    )
     del span
     sums = bounds.level_sums(program, box, x)
     top = box.level_high * box.sum_high + 1.0
@@ -170,18 +172,17 @@ class _Now(NamedTuple):
 
 
 def _frame_of(program: Posynomials, box: Relaxation, v: Array) -> _Frame:
-    stages, size = program.layers.shape[0], box.low.shape[0]
+    parts, size = program.layout, box.low.shape[0]
     slope = jnp.diag(box.log_squeeze[1])
-    log_inner = jnp.concatenate([jnp.zeros((stages, 1)), slope, slope, 0.0 * slope], axis=1)
-    logs = 1 + 3 * stages
-    powers = program.exponents[:, :logs] + program.exponents[:, logs : logs + stages] @ log_inner
+    log_inner = jnp.concatenate([jnp.zeros((parts.stages, 1)), slope, slope, 0.0 * slope], axis=1)
+    powers = program.exponents[:, parts.shape] + program.squeezes @ log_inner
     zero = jnp.zeros_like(v)
     return _Frame(
         affine=jax.jacfwd(lambda w: _affine_constraints(program, box, w))(zero),
         at_zero=_affine_constraints(program, box, zero),
         sums=jax.jacfwd(lambda w: bounds.level_sums(program, box, w[:size]))(zero),
         level=jnp.zeros((program.level.shape[0], v.shape[0]))
-        .at[:, :logs]
+        .at[:, parts.shape]
         .set(program.level[:, :-1]),
         scaled=jax.jacfwd(lambda x: bounds.unpack(box, x)[2])(zero[:size]),
         powers=powers,
@@ -190,10 +191,10 @@ def _frame_of(program: Posynomials, box: Relaxation, v: Array) -> _Frame:
 
 def _affine_constraints(program: Posynomials, box: Relaxation, v: Array) -> Array:
     """c(v) <= 0 where c is affine, each about 1 in size; those that do not apply are -1."""
-    stages, levels = program.layers.shape[0], program.level.shape[0]
-    size = 1 + 7 * stages
+    parts, levels = program.layout, program.level.shape[0]
+    size = parts.unknowns
     x, entropies = v[:size], v[size : size + levels]
-    spans = box.high[1 + 4 * stages :].reshape(3, stages)
+    spans = box.high[parts.products].reshape(3, parts.stages)
     linked = spans > _FROZEN
     links = -bounds.link_slack(box, x) / jnp.where(linked, spans, 1.0)
     planes = bounds.entropy_planes(program, box, x, bounds.level_sums(program, box, x))[:2]
@@ -216,12 +217,12 @@ def _constraints(
     program: Posynomials, box: Relaxation, beta: Array, frame: _Frame, v: Array
 ) -> _Now:
     """All c(v) <= 0: the affine ones, then secants of H, costs, rho and variance."""
-    stages, levels = program.layers.shape[0], program.level.shape[0]
-    size, logs = 1 + 7 * stages, 1 + 3 * stages
+    parts, levels = program.layout, program.level.shape[0]
+    size, logs = parts.unknowns, parts.shape_size
     x, entropies, penalty, missed = v[:size], v[size : size + levels], v[-2], v[-1]
-    width, depth = v.shape[0], slice(logs, logs + stages)
+    width, depth = v.shape[0], parts.depth
     n = x[depth]
-    one_n = jnp.zeros((stages, width)).at[:, depth].set(jnp.eye(stages))
+    one_n = jnp.zeros((parts.stages, width)).at[:, depth].set(jnp.eye(parts.stages))
 
     level, sums = frame.level @ v + program.level[:, -1], bounds.level_sums(program, box, x)
     on = box.secant_on
@@ -241,7 +242,7 @@ def _constraints(
 
     # Each term is exp, or its perspective: Hessian = term * bend bend'.
     values = bounds.term_values(program, box, x)
-    repeats = program.exponents[:, -stages:]
+    repeats = program.repeats
     repeated = repeats.sum(-1)
     times = jnp.where(repeated > 0, repeats @ jnp.maximum(n, 1e-9), 1.0)
     copies = bounds.unpack(box, x)[2] / jnp.tile(jnp.maximum(n, 1e-9), 3)
@@ -269,7 +270,7 @@ def _constraints(
     variance = n.var() - jnp.log(u / jnp.where(beta > 0, beta, 1.0))
     last = jnp.zeros(width).at[-2].set(1.0)
     elastic = jnp.zeros(width).at[-1].set(1.0)
-    variance_row = penalised * (2.0 / stages * (n - n.mean()) @ one_n - last / u)
+    variance_row = penalised * (2.0 / parts.stages * (n - n.mean()) @ one_n - last / u)
 
     nonlinear = jnp.concatenate(
         [
@@ -292,7 +293,7 @@ def _constraints(
         jnp.concatenate([jnp.diag(slope), jnp.diag(slope)]),
         (weighted / totals[:, None] * limited[:, None]).T,
         (has_rho / layers)[None, None],
-        penalised * jnp.concatenate([jnp.full(stages, 2.0 / stages), 1.0 / u[None] ** 2])[:, None],
+        penalised * jnp.append(jnp.full(parts.stages, 2.0 / parts.stages), 1.0 / u**2)[:, None],
     )
     return _Now(
         values=jnp.concatenate([affine, nonlinear]),
@@ -304,14 +305,14 @@ def _constraints(
 
 def _multipliers(program: Posynomials, box: Relaxation, by: Array) -> Multipliers:
     """Multipliers of `_constraints`, in nats, as `bounds.lagrangian` reads them."""
-    stages, levels = program.layers.shape[0], program.level.shape[0]
-    spans = box.high[1 + 4 * stages :].reshape(3, stages)
+    parts, levels = program.layout, program.level.shape[0]
+    spans = box.high[parts.products].reshape(3, parts.stages)
     linked = spans > _FROZEN
-    sizes = [9 * stages, 2 * levels, stages, stages, levels, 2, 1, 1]
+    sizes = [9 * parts.stages, 2 * levels, parts.stages, parts.stages, levels, 2, 1, 1]
     links, planes, monotone, inner, secants, budgets, rho, variance = (
         by[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(len(sizes))
     )
-    links = links.reshape(3, 3, stages) / jnp.where(linked, spans, 1.0)
+    links = links.reshape(3, 3, parts.stages) / jnp.where(linked, spans, 1.0)
     return Multipliers(
         budgets=budgets,
         rho=rho[0] / box.sum_high[-1],

@@ -14,6 +14,7 @@ from deepmad_jax.design.perceptron.relax import solve_relaxed_mlp
 from deepmad_jax.design.perceptron.search import search_mlp
 
 __all__ = ["MlpDesign", "MlpProblem", "design_mlp"]
+from deepmad_jax.design.program.evaluate import REAL_SLACK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ def design_mlp(problem: MlpProblem, name: str = "mlp") -> MlpDesign:
     numbers = evaluate_mlp(mlp_data_of(problem), width, depth)
     assert arch.num_params == numbers.params, (arch.num_params, numbers.params)
     assert numbers.params <= problem.params
-    assert numbers.rho <= problem.rho
+    assert numbers.rho <= problem.rho * (1.0 + REAL_SLACK)
     return MlpDesign(
         problem=problem,
         architecture=arch,

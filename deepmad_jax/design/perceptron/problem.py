@@ -7,6 +7,7 @@ import dataclasses
 import math
 
 from deepmad_jax.errors import InvalidConfig
+from deepmad_jax.fields import Channels, Count, Limit, Seed, settle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,31 +26,20 @@ class MlpProblem:
         seed: of the extra starts and of the kicks.
     """
 
-    input_width: int = 64
-    classes: int = 10
-    num_stages: int = 3
-    min_width: int = 8
-    max_width: int = 1024
-    multiple_of: int = 8
-    min_depth: int = 1
-    max_depth: int = 30
-    params: float = math.inf
-    rho: float = math.inf
-    seed: int = 0
+    input_width: Channels = 64
+    classes: Channels = 10
+    num_stages: Count = 3
+    min_width: Channels = 8
+    max_width: Channels = 1024
+    multiple_of: Channels = 8
+    min_depth: Count = 1
+    max_depth: Count = 30
+    params: Limit = math.inf
+    rho: Limit = math.inf
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        for name in (
-            "input_width", "classes", "num_stages", "min_width", "max_width", "multiple_of",
-            "min_depth", "max_depth",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidConfig(f"{name} is {value!r}, but must be an integer of at least 1.")
-        for name in ("params", "rho"):
-            if not getattr(self, name) > 0:
-                raise InvalidConfig(
-                    f"{name} is {getattr(self, name)}, but must be positive (inf for no limit)."
-                )
+        settle(self)
         if self.min_depth > self.max_depth:
             raise InvalidConfig(
                 f"min_depth {self.min_depth} is above max_depth {self.max_depth}: lower the first "
@@ -58,8 +48,9 @@ class MlpProblem:
         low, high = self.width_units
         if low > high:
             raise InvalidConfig(
-                f"No multiple of {self.multiple_of} lies between min_width {self.min_width} and "
-                f"max_width {self.max_width}: widen the range or lower multiple_of."
+                f"multiple_of is {self.multiple_of}, but no multiple of {self.multiple_of} lies "
+                f"between min_width {self.min_width} and max_width {self.max_width}: widen the "
+                "range or lower multiple_of."
             )
 
     @property

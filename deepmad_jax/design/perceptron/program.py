@@ -18,6 +18,7 @@ from deepmad_jax.arch.mlp import mlp_head_rows, mlp_stage_rows
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.arrays import Array, namespace
 from deepmad_jax.design.program.entropy import effectiveness
+from deepmad_jax.design.program.evaluate import REAL_SLACK
 from deepmad_jax.errors import InfeasibleProblem
 
 
@@ -81,7 +82,7 @@ def check_floors(problem: MlpProblem) -> None:
     layers = np.arange(stages * problem.min_depth, stages * problem.max_depth + 1)
     sum_log = np.log(problem.input_width) + (layers - 1) * np.log(high * problem.multiple_of)
     rho = float(effectiveness(layers, sum_log).min())
-    if rho > problem.rho * (1 + 1e-12):
+    if rho > problem.rho * (1.0 + REAL_SLACK):
         raise InfeasibleProblem(
             f"No MLP in this space fits rho {problem.rho:.4g}: the widest has rho {rho:.4g} at "
             "the best depth. Raise rho, lower the minimum depth, or raise the maximum width."

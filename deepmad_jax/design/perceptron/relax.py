@@ -4,8 +4,6 @@ The outer loop is that of `relaxation.solve`; the objective is log H, whose Lagr
 below.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,16 +17,13 @@ from deepmad_jax.design.perceptron.program import (
     split,
 )
 from deepmad_jax.design.program.arrays import Array, namespace
-from deepmad_jax.design.relaxation.lagrangian import Box, freeze, updated_multipliers
-from deepmad_jax.design.relaxation.lbfgs import minimise
+from deepmad_jax.design.program.box import Box
+from deepmad_jax.design.relaxation.lagrangian import MAX_VIOLATION, constrained_minimum
 
 STARTS = 8
-OUTER_ITERATIONS, FIRST_PENALTY, PENALTY_GROWTH = 10, 10.0, 3.0
 # Below a depth of 1 the repeated layers cost less than nothing. Unweighted, the box could not keep
 # all starts from ending there, unsolved (tests/design/perceptron).
 BOX_WEIGHT = 10.0
-# A solved relaxation ends far below this excess; beyond it counts as unsolved.
-MAX_VIOLATION = 1e-6
 
 
 def solve_relaxed_mlp(problem: MlpProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,27 +48,12 @@ def _solve_starts(data: MlpData, box: Box, starts: Array):  # type: ignore[no-un
 
 
 def _solve_one(data: MlpData, box: Box, start: Array):  # type: ignore[no-untyped-def]
-    start = freeze(box, start)
-
-    def lagrangian(x, multipliers, penalty):  # type: ignore[no-untyped-def]
-        x = freeze(box, x)
+    def program(x: Array) -> tuple[Array, Array, Array]:
         numbers = _relaxed(data, x)
-        shifted = jnp.maximum(0.0, multipliers + penalty * _constraints(data, box, x, numbers))
-        merit = _log_entropy(numbers, x)
-        return -merit + (shifted**2 - multipliers**2).sum() / (2.0 * penalty)
+        return -_log_entropy(numbers, x), _constraints(data, box, x, numbers), numbers.entropy
 
-    def outer(carry, _):  # type: ignore[no-untyped-def]
-        x, multipliers, penalty = carry
-        fun = partial(lagrangian, multipliers=multipliers, penalty=penalty)
-        x, _ = minimise(fun, x, max_iterations=200, tolerance=1e-9)
-        x = freeze(box, x)
-        g = _constraints(data, box, x, _relaxed(data, x))
-        multipliers = updated_multipliers(multipliers, penalty, g)
-        return (x, multipliers, penalty * PENALTY_GROWTH), g.max()
-
-    first = (start, jnp.zeros(2 + 2 * start.size), jnp.asarray(FIRST_PENALTY))
-    (x, _, _), violations = jax.lax.scan(outer, first, length=OUTER_ITERATIONS)
-    return x, _relaxed(data, x).entropy, violations[-1]
+    found = constrained_minimum(program, box, start)
+    return found.x, found.records[-1], found.violations[-1]
 
 
 def _relaxed(data: MlpData, x: Array) -> MlpNumbers:
@@ -94,7 +74,7 @@ def _log_entropy(numbers: MlpNumbers, x: Array) -> Array:
 
 
 def _constraints(data: MlpData, box: Box, x: Array, numbers: MlpNumbers) -> Array:
-    """g(x), feasible where no entry is positive. Ratios, not their logs: see `lagrangian`."""
+    """g(x), feasible where no entry is positive. Ratios, not their logs: see `relaxation`."""
     budgets = jnp.stack([numbers.params / data.params, numbers.rho / data.rho]) - 1.0
     return jnp.concatenate([budgets, BOX_WEIGHT * (box.low - x), BOX_WEIGHT * (x - box.high)])
 

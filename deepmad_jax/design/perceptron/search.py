@@ -12,6 +12,7 @@ import numpy as np
 
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.perceptron.program import evaluate_mlp, mlp_data_of, split
+from deepmad_jax.design.program.evaluate import REAL_SLACK
 from deepmad_jax.errors import InfeasibleProblem
 
 # Random kicks from the best point that end the search, and sizes of a step.
@@ -109,7 +110,7 @@ def _score(problem: MlpProblem, u: np.ndarray) -> np.ndarray:
     numbers = evaluate_mlp(mlp_data_of(problem), width * problem.multiple_of, depth)
     over = np.maximum(numbers.params / problem.params - 1.0, 0.0)
     over = over + np.maximum(numbers.rho / problem.rho - 1.0, 0.0)
-    met = (numbers.params <= problem.params) & (numbers.rho <= problem.rho)
+    met = (numbers.params <= problem.params) & (numbers.rho <= problem.rho * (1.0 + REAL_SLACK))
     return np.where(met, numbers.entropy, _INFEASIBLE * (1.0 + np.minimum(over, 1e6)))
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepmad_jax.arch.cost import fan_in
-from deepmad_jax.arch.layers import Row
+from deepmad_jax.arch.rows import Row, is_main_path
 from deepmad_jax.design.program.arrays import Array, namespace
 
 # Var(L) of an arbitrary network can exceed 700, where exp overflows. Networks that could be
@@ -28,7 +28,7 @@ def main_path(rows: Iterable[Row], xp: ModuleType = np) -> tuple[Array, Array]:
     layers: Array = 0.0
     sum_log: Array = 0.0
     for row in rows:
-        if row.layer.kind == "conv" and row.layer.branch == "main":
+        if is_main_path(row):
             layers = layers + row.repeat
             sum_log = sum_log + row.repeat * xp.log(fan_in(row.layer))
     return layers, sum_log

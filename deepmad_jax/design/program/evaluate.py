@@ -25,7 +25,7 @@ from deepmad_jax.design.program.entropy import (
     main_path,
     tinynas_depth_penalty,
 )
-from deepmad_jax.design.program.limits import Sections, measure, read_latency
+from deepmad_jax.design.program.limits import COUNTS, Sections, measure, read_latency
 from deepmad_jax.design.program.problem import Problem
 
 
@@ -225,6 +225,20 @@ def spent(data: Data, numbers: Numbers) -> Array:
         extra.max(-1) / limit for extra, limit in zip(numbers.extra, data.limits, strict=True)
     ]
     return xp.stack(xp.broadcast_arrays(*shares), axis=-1)
+
+
+REAL_SLACK = 1e-12
+"""Relative excess over a limit on a real number that its rounding may account for."""
+
+
+def within_limits(form: Form, data: Data, numbers: Numbers) -> Array:
+    """Whether every limit is met, shape (...): counts exactly, real numbers to `REAL_SLACK`."""
+    slack = 1.0 + REAL_SLACK
+    met = (numbers.macs <= data.macs) & (numbers.params <= data.params)
+    met = met & (numbers.rho <= data.rho * slack)
+    for name, extra, limit in zip(form.extras, numbers.extra, data.limits, strict=True):
+        met = met & (extra <= limit * (1.0 if name in COUNTS else slack)).all(-1)
+    return met
 
 
 COUNTING = {

@@ -10,10 +10,11 @@ import numpy as np
 
 from deepmad_jax.arch.cost import fan_in
 from deepmad_jax.arch.layers import layer_table
+from deepmad_jax.arch.rows import is_main_path
 from deepmad_jax.design.program.entropy import effectiveness
-from deepmad_jax.design.program.evaluate import Numbers, data_of, evaluate, form_of
+from deepmad_jax.design.program.evaluate import REAL_SLACK, Numbers, data_of, evaluate, form_of
 from deepmad_jax.design.program.lattice import Lattice, inner_bounds, lattice_of, repair, to_point
-from deepmad_jax.design.program.limits import UNITS
+from deepmad_jax.design.program.limits import COUNTS, UNITS
 from deepmad_jax.design.program.problem import BUDGETS, EXTRAS, Problem
 from deepmad_jax.errors import InfeasibleProblem
 
@@ -23,6 +24,7 @@ _ADVICE = {
     "rho": "Raise rho, lower the minimum depth, or raise the maximum width.",
     **{name: f"Raise {name}." for name in EXTRAS},
 }
+WHOLE = ("macs", "params", *COUNTS)
 _UNITS = {"macs": "MACs", "params": "parameters", **UNITS}
 
 
@@ -36,7 +38,7 @@ def check_floors(problem: Problem) -> None:
         ("rho", least_rho(problem)),
     ):
         budget = getattr(problem, name)
-        if floor > budget:
+        if floor > budget * (1.0 + (REAL_SLACK if name == "rho" else 0.0)):
             if name == "rho":
                 shallow = evaluate(form, data, to_point(lattice, widest_network(lattice, problem)))
                 reason = (
@@ -63,7 +65,7 @@ def explain_conflict(problem: Problem, closest: Numbers) -> InfeasibleProblem:
     misses = [
         (name, getattr(problem, name), value)
         for name, value in values.items()
-        if value > getattr(problem, name)
+        if value > getattr(problem, name) * (1.0 if name in WHOLE else 1.0 + REAL_SLACK)
     ]
     met = [name for name in values if name not in {m[0] for m in misses}]
     met = [
@@ -118,7 +120,7 @@ def least_rho(problem: Problem) -> float:
     for bound in (lattice.low, lattice.high):
         widest[depths] = bound[depths]
         rows = layer_table(problem.architecture("widest", to_point(lattice, widest)))
-        convs = [row for row in rows if row.layer.kind == "conv" and row.layer.branch == "main"]
+        convs = [row for row in rows if is_main_path(row)]
         counts.append(sum(row.repeat for row in convs))
         greatest = max(greatest, *(np.log(fan_in(row.layer)) for row in convs))
         stem_log = float(np.log(fan_in(convs[0].layer)))

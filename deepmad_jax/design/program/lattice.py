@@ -13,6 +13,7 @@ import numpy as np
 
 from deepmad_jax.design.program.arrays import Array, namespace
 from deepmad_jax.design.program.evaluate import Point
+from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.problem import Problem
 
 # Keeps 0.1 * 1120 from rounding up past 112.
@@ -72,9 +73,8 @@ def lattice_of(problem: Problem) -> Lattice:
 
 def split(u: Array) -> tuple[Array, Array, Array, Array, Array]:
     """Coordinates by kind: stem (...,), then width, inner, kernel, depth (..., S)."""
-    stages = (u.shape[-1] - 1) // 4
-    parts = [u[..., 1 + i * stages : 1 + (i + 1) * stages] for i in range(4)]
-    return (u[..., 0], parts[0], parts[1], parts[2], parts[3])
+    at = Layout.of_size(u.shape[-1])
+    return u[..., at.stem], u[..., at.width], u[..., at.inner], u[..., at.kernel], u[..., at.depth]
 
 
 def inner_bounds(lattice: Lattice, width: Array) -> tuple[Array, Array]:
@@ -90,7 +90,9 @@ def inner_bounds(lattice: Lattice, width: Array) -> tuple[Array, Array]:
     exact = xp.rint(width * lattice.ratio_low)
     whole = (xp.abs(width * lattice.ratio_low - exact) < 1e-6) & (exact >= 1)
     fixed = lattice.fixed_ratio > 0
-    return xp.where(fixed, exact, least), xp.where(fixed, xp.where(whole, exact, 0.0), most)
+    # At least 1 also where there is none: a fan-in of 0 has no logarithm.
+    least = xp.where(fixed, xp.maximum(exact, 1.0), least)
+    return least, xp.where(fixed, xp.where(whole, exact, 0.0), most)
 
 
 def to_point(lattice: Lattice, u: Array) -> Point:

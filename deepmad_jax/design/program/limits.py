@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepmad_jax.arch.cost import layer_macs
-from deepmad_jax.arch.rows import Layer, Row
+from deepmad_jax.arch.rows import Layer, Row, is_main_path
 from deepmad_jax.design.program.arrays import Array, namespace
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
@@ -42,7 +42,7 @@ def layers(rows: Sections, width: Array, table: Array) -> list[Array]:
     del table
 
     def count(row: Row) -> Array:
-        return row.repeat * (row.layer.kind == "conv" and row.layer.branch == "main")
+        return row.repeat * is_main_path(row)
 
     return [_total(rows, width, count)[..., None]]
 
@@ -85,6 +85,9 @@ MEASURES: dict[str, Callable[[Sections, Array, Array], list[Array]]] = {
     "width_ratio": width_ratio,
 }
 """Field of `Problem` that holds the limit -> what it limits."""
+
+COUNTS = ("layers", "activations")
+"""Those that are whole numbers."""
 
 UNITS = {
     "layers": "main-path layers",

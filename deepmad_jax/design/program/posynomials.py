@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepmad_jax.arch import cost
-from deepmad_jax.arch.layers import Row, head_rows, se_width, stage_rows, stem_rows
+from deepmad_jax.arch.layers import head_rows, se_width, stage_rows, stem_rows
+from deepmad_jax.arch.rows import Row, is_main_path
 from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.lattice import inner_bounds, lattice_of
+from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.problem import Problem
 
 # Terms and kernels are padded, so that nearly equal programs share a compilation.
@@ -63,6 +65,25 @@ class Posynomials(NamedTuple):
     multiple: Array
     inner_multiple: Array
     log_kernels: Array
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.layers.shape[0])
+
+    @property
+    def powers(self) -> Array:
+        """Exponents of the logs and of the squeezes, (J, L + S)."""
+        return self.exponents[:, : -self.layout.stages]
+
+    @property
+    def squeezes(self) -> Array:
+        """Exponents of the squeezes alone, (J, S)."""
+        return self.exponents[:, self.layout.shape_size : -self.layout.stages]
+
+    @property
+    def repeats(self) -> Array:
+        """1 where a term counts for each repeated block of a stage, (J, S)."""
+        return self.exponents[:, -self.layout.stages :]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +139,8 @@ def _lifted(number: Any, size: int) -> Posynomial:
 def posynomials_of(problem: Problem) -> Posynomials:
     """The arrays of a problem, NumPy float64."""
     stages, sizes = problem.num_stages, problem.resolutions
-    logs = 1 + 3 * stages
-    size = logs + 2 * stages
+    at = Layout(stages)
+    logs, size = at.shape_size, at.shape_size + 2 * stages
 
     def symbol(*indices: int) -> Posynomial:
         return Posynomial.symbol(*indices, size)
@@ -135,9 +156,9 @@ def posynomials_of(problem: Problem) -> Posynomials:
     for i in range(stages):
         shape: dict[str, Any] = {
             "c_in": symbol(i),
-            "width": symbol(1 + i),
-            "inner": symbol(1 + i, 1 + stages + i),
-            "kernel": symbol(1 + 2 * stages + i),
+            "width": symbol(at.width.start + i),
+            "inner": symbol(at.width.start + i, at.inner.start + i),
+            "kernel": symbol(at.kernel.start + i),
             "depth": 2,  # one repeat; log n is a symbol of its own
             "stride": problem.strides[i],
             "groups": 1,
@@ -246,7 +267,7 @@ def _main(rows: Iterable[Row], logs: int, section: str) -> tuple[int, np.ndarray
     """Main-path convs of a section and the sum of their log fan-ins, (logs + 1,)."""
     layers, total = 0, np.zeros(logs + 1)
     for row in rows:
-        if row.section == section and row.layer.kind == "conv" and row.layer.branch == "main":
+        if row.section == section and is_main_path(row):
             fan_in = cost.fan_in(row.layer)
             layers += 1
             if isinstance(fan_in, Posynomial):
@@ -261,8 +282,8 @@ def _main(rows: Iterable[Row], logs: int, section: str) -> tuple[int, np.ndarray
 def _lattice_facts(problem: Problem) -> tuple[float, float]:
     """The most that the squeeze width falls short of inner / 4, and the least inner width."""
     lattice = lattice_of(problem)
-    stages = problem.num_stages
-    widths = np.arange(lattice.low[1 : 1 + stages].min(), lattice.high[1 : 1 + stages].max() + 1)
+    width = Layout(problem.num_stages).width
+    widths = np.arange(lattice.low[width].min(), lattice.high[width].max() + 1)
     least, most = inner_bounds(lattice, widths * lattice.multiple)
     if problem.fixed_ratio:
         inner = least[least <= most]

@@ -6,12 +6,26 @@ must meet. It holds plain Python values only and is what ``config.design`` becom
 
 import dataclasses
 import math
+from typing import Annotated
 
 import numpy as np
 
 from deepmad_jax.arch.layers import out_resolution
 from deepmad_jax.arch.spec import BASELINE_BLOCKS, BLOCKS, Architecture, Stage, Stem
 from deepmad_jax.errors import InvalidConfig, did_you_mean
+from deepmad_jax.fields import (
+    Channels,
+    Count,
+    FilePath,
+    Limit,
+    NotNegative,
+    OddSize,
+    OneOf,
+    Pixels,
+    Positive,
+    Seed,
+    settle,
+)
 
 BUDGETS = ("macs", "params", "rho")
 """The constraints a user sets, in the order in which they open the constraint vector."""
@@ -19,7 +33,8 @@ BUDGETS = ("macs", "params", "rho")
 EXTRAS = ("layers", "activations", "latency", "width_ratio")
 """Limits besides MACs, params and rho: what they measure is in `limits.py`."""
 CONVENTIONS = ("paper", "tinynas")
-MOST_CHANNELS = 2**20  # counts of wider layers would leave the whole numbers a float64 holds
+
+Stride = Annotated[int, OneOf((1, 2))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,40 +70,36 @@ class Problem:
     """
 
     block: str = "bottleneck"
-    strides: tuple[int, ...] = (2, 2, 2, 1, 2)
-    kernels: tuple[int, ...] = (3, 5)
-    inner_ratio: tuple[float, ...] = (0.1, 1.0)
-    stem_width: tuple[int, ...] = (8, 64)
-    stem_stride: int = 2
-    min_width: tuple[int, ...] = (8,)
-    max_width: tuple[int, ...] = (2048,)
-    min_depth: tuple[int, ...] = (1,)
-    max_depth: tuple[int, ...] = (30,)
-    multiple_of: int = 8
-    final_width: int | None = None
-    resolution: int = 224
-    in_channels: int = 3
-    classes: int = 1000
-    macs: float = math.inf
-    params: float = math.inf
-    rho: float = math.inf
-    layers: float = math.inf
-    activations: float = math.inf
-    latency: float = math.inf
-    width_ratio: float = math.inf
-    latency_table: str = ""
-    alpha: tuple[float, ...] = ()
-    beta: float = 10.0
+    strides: tuple[Stride, ...] = (2, 2, 2, 1, 2)
+    kernels: tuple[OddSize, ...] = (3, 5)
+    inner_ratio: tuple[Positive, ...] = (0.1, 1.0)
+    stem_width: tuple[Channels, ...] = (8, 64)
+    stem_stride: Stride = 2
+    min_width: tuple[Channels, ...] = (8,)
+    max_width: tuple[Channels, ...] = (2048,)
+    min_depth: tuple[Count, ...] = (1,)
+    max_depth: tuple[Count, ...] = (30,)
+    multiple_of: Channels = 8
+    final_width: Channels | None = None
+    resolution: Pixels = 224
+    in_channels: Channels = 3
+    classes: Channels = 1000
+    macs: Limit = math.inf
+    params: Limit = math.inf
+    rho: Limit = math.inf
+    layers: Limit = math.inf
+    activations: Limit = math.inf
+    latency: Limit = math.inf
+    width_ratio: Limit = math.inf
+    latency_table: FilePath = ""
+    alpha: tuple[NotNegative, ...] = ()
+    beta: NotNegative = 10.0
     monotone: bool = True
-    convention: str = "paper"
-    seed: int = 0
+    convention: Annotated[str, OneOf(CONVENTIONS)] = "paper"
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # lists and single values become tuples
-            value = getattr(self, field.name)
-            if isinstance(field.default, tuple) and not isinstance(value, tuple):
-                value = tuple(value) if isinstance(value, list) else (value,)
-                object.__setattr__(self, field.name, value)
+        settle(self)
         _check_problem(self)
 
     @property
@@ -159,37 +170,15 @@ def level_weights(levels: int) -> tuple[float, ...]:
 def _check_problem(p: Problem) -> None:
     if p.block in BASELINE_BLOCKS:
         raise InvalidConfig(
-            f"design.block is {p.block!r}, which only published networks have; one can design from "
+            f"block is {p.block!r}, which only published networks have; one can design from "
             f"{', '.join(BLOCKS)}."
         )
     if p.block not in BLOCKS:
-        raise InvalidConfig(f"design.block is {p.block!r}; {did_you_mean(str(p.block), BLOCKS)}")
-    if p.convention not in CONVENTIONS:
-        hint = did_you_mean(str(p.convention), CONVENTIONS)
-        raise InvalidConfig(f"design.convention is {p.convention!r}; {hint}")
-    if not p.strides or any(s not in (1, 2) for s in p.strides):
-        raise InvalidConfig(
-            f"design.strides is {p.strides}, but must hold a 1 or 2 for each stage, such as 2,2,1."
-        )
-    if p.stem_stride not in (1, 2):
-        raise InvalidConfig(f"design.stem_stride is {p.stem_stride}, but must be 1 or 2.")
-    if p.seed < 0:
-        raise InvalidConfig(f"design.seed is {p.seed}, but must not be negative.")
-    if max(*p.max_width, p.stem_width[-1], p.final_width or 1) > MOST_CHANNELS:
-        raise InvalidConfig(
-            f"design.max_width {p.max_width}, stem_width {p.stem_width} and final_width "
-            f"{p.final_width} must not exceed {MOST_CHANNELS:,} channels."
-        )
-    if not p.kernels or any(k < 1 or k % 2 == 0 for k in p.kernels):
-        raise InvalidConfig(f"design.kernels is {p.kernels}, but must hold odd sizes, such as 3,5.")
-    for name in ("multiple_of", "resolution", "in_channels", "classes"):
-        if getattr(p, name) < 1:
-            raise InvalidConfig(f"design.{name} is {getattr(p, name)}, but must be at least 1.")
-    for name in ("macs", "params", "rho", *EXTRAS):
-        if not getattr(p, name) > 0:
-            raise InvalidConfig(
-                f"design.{name} is {getattr(p, name)}, but must be positive (inf for no limit)."
-            )
+        raise InvalidConfig(f"block is {p.block!r}; {did_you_mean(p.block, BLOCKS)}")
+    if not p.strides:
+        raise InvalidConfig("strides is empty, but must hold a 1 or 2 for each stage, as in 2,2,1.")
+    if not p.kernels:
+        raise InvalidConfig("kernels is empty, but must hold odd sizes, such as 3,5.")
     _check_range(p, "inner_ratio")
     _check_range(p, "stem_width")
     for kind in ("width", "depth"):
@@ -197,59 +186,52 @@ def _check_problem(p: Problem) -> None:
     _check_lattice(p)
     if math.isfinite(p.latency) and not p.latency_table:
         raise InvalidConfig(
-            f"design.latency is {p.latency} ms, but there is no design.latency_table: name a CSV "
-            "file of the time that each kind of layer takes."
+            f"latency is {p.latency} ms, but there is no latency_table: name a CSV file of the "
+            "time that each kind of layer takes."
         )
     if p.alpha and len(p.alpha) != len(p.level_ends):
         raise InvalidConfig(
-            f"design.alpha has {len(p.alpha)} weights, but these strides make "
-            f"{len(p.level_ends)} levels (the stem's, and one for each stage of stride 2): give "
-            "one weight a level, or none for 1 everywhere and 8 on the last."
-        )
-    if any(not math.isfinite(a) or a < 0 for a in p.alpha) or not 0 <= p.beta < math.inf:
-        raise InvalidConfig(
-            f"design.alpha {p.alpha} and design.beta {p.beta} must be finite and not negative."
+            f"alpha has {len(p.alpha)} weights, but these strides make {len(p.level_ends)} levels "
+            "(the stem's, and one for each stage of stride 2): give one weight a level, or none "
+            "for 1 everywhere and 8 on the last."
         )
 
 
 def _check_range(p: Problem, name: str) -> None:
     values = getattr(p, name)
-    if len(values) not in (1, 2) or not 0 < values[0] <= values[-1] < math.inf:
+    if len(values) not in (1, 2) or values[0] > values[-1]:
         raise InvalidConfig(
-            f"design.{name} is {values}, but must be a least and a greatest positive value, such "
-            "as 0.1,1; or one value alone to fix it."
+            f"{name} is {values}, but must be a least and a greatest value, the least first; or "
+            "one value alone to fix it."
         )
 
 
 def _check_bounds(p: Problem, kind: str) -> None:
-    low, high = getattr(p, f"min_{kind}"), getattr(p, f"max_{kind}")
-    for name, values in ((f"min_{kind}", low), (f"max_{kind}", high)):
-        if len(values) not in (1, p.num_stages) or min(values) < 1:
+    for name in (f"min_{kind}", f"max_{kind}"):
+        values = getattr(p, name)
+        if len(values) not in (1, p.num_stages):
             raise InvalidConfig(
-                f"design.{name} is {values}, but must be one positive integer, or one for each of "
-                f"the {p.num_stages} stages."
+                f"{name} is {values}, but must be one integer, or one for each of the "
+                f"{p.num_stages} stages."
             )
-    for i, (a, b) in enumerate(
-        zip(p.per_stage(f"min_{kind}"), p.per_stage(f"max_{kind}"), strict=True)
-    ):
+    low, high = p.per_stage(f"min_{kind}"), p.per_stage(f"max_{kind}")
+    for i, (a, b) in enumerate(zip(low, high, strict=True)):
         if a > b:
             raise InvalidConfig(
-                f"design.min_{kind} {a} is above design.max_{kind} {b} in stage {i + 1}: lower the "
-                "first or raise the second."
+                f"min_{kind} {a} is above max_{kind} {b} in stage {i + 1}: lower the first or "
+                "raise the second."
             )
 
 
 def _check_lattice(p: Problem) -> None:
     m = p.multiple_of
+    bounds = zip(p.per_stage("min_width"), p.per_stage("max_width"), strict=True)
     for name, low, high in (
         ("stem_width", p.stem_width[0], p.stem_width[-1]),
-        *(
-            ("width", a, b)
-            for a, b in zip(p.per_stage("min_width"), p.per_stage("max_width"), strict=True)
-        ),
+        *(("width", a, b) for a, b in bounds),
     ):
         if high // m * m < low:
             raise InvalidConfig(
-                f"No multiple of {m} lies between the least and greatest {name}, {low} and {high}: "
-                "widen the range or lower design.multiple_of."
+                f"multiple_of is {m}, but no multiple of {m} lies between the least and greatest "
+                f"{name}, {low} and {high}: widen the range or lower multiple_of."
             )

@@ -1,107 +1,73 @@
-"""The relaxed program: reals in log space, scaled, with an augmented Lagrangian.
+"""Minimisation under inequality constraints: the augmented Lagrangian and its outer loop.
 
-Variables x, shape (1 + 4 S,): log stem width, then per stage log width, log(inner / width), log
-kernel and log depth. Minimise ``-objective / H0`` subject to ``g(x) <= 0``, where g holds the
-budgets as ratios, the monotone widths, the least inner width and the box.
+Minimise f(x) subject to g(x) <= 0 and x in a box whose degenerate sides are held. The augmented
+Lagrangian (Rockafellar 1973) is
 
-The augmented Lagrangian of inequality constraints (Rockafellar 1973):
-``L(x) = f(x) + sum_j (max(0, lambda_j + mu g_j(x))^2 - lambda_j^2) / (2 mu)``.
+    L(x) = f(x) + sum_j (max(0, lambda_j + mu g_j(x))^2 - lambda_j^2) / (2 mu),
+
+minimised by LBFGS for multipliers lambda and a penalty mu that grows from one outer iteration to
+the next. What f and g are, their caller says: the convolutional program in `solve`, the perceptron
+in `perceptron.relax`.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 
-from deepmad_jax.design.program.arrays import Array, namespace
-from deepmad_jax.design.program.evaluate import Data, Form, Numbers, Point, evaluate
-from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.program.arrays import Array
+from deepmad_jax.design.program.box import Box
+from deepmad_jax.design.relaxation.lbfgs import minimise
 
+OUTER_ITERATIONS = 10
+INNER_ITERATIONS, TOLERANCE = 200, 1e-9
+FIRST_PENALTY, PENALTY_GROWTH = 10.0, 3.0
+# A solved relaxation on the named problems ends at 1e-14; beyond this it counts as unsolved.
+MAX_VIOLATION = 1e-6
 
-class Box(NamedTuple):
-    """Least and greatest x, shape (1 + 4 S,), and the log of the least inner width."""
-
-    low: Array
-    high: Array
-    log_least_inner: Array
-
-
-def box_of(problem: Problem) -> Box:
-    """The box of a problem's relaxation, NumPy float64."""
-    stages, m = problem.num_stages, problem.multiple_of
-    widths = [problem.per_stage("min_width"), problem.per_stage("max_width")]
-    low = np.concatenate(
-        [
-            [-(-problem.stem_width[0] // m) * m],
-            -(-np.array(widths[0]) // m) * m,
-            np.full(stages, problem.inner_ratio[0]),
-            np.full(stages, min(problem.kernels)),
-            problem.per_stage("min_depth"),
-        ]
-    )
-    high = np.concatenate(
-        [
-            [problem.stem_width[-1] // m * m],
-            np.array(widths[1]) // m * m,
-            np.full(stages, problem.inner_ratio[-1]),
-            np.full(stages, max(problem.kernels)),
-            problem.per_stage("max_depth"),
-        ]
-    )
-    least_inner = 1 if problem.fixed_ratio else m
-    return Box(np.log(low), np.log(high), np.float64(np.log(least_inner)))
+Program = Callable[[Array], tuple[Array, Array, Any]]
+"""x -> f, g and what else is to be recorded of x."""
 
 
-def to_point(x: Array) -> Point:
-    """Widths, inner widths, kernels and depths of log variables x, shape (..., 1 + 4 S)."""
-    exp = namespace(x).exp
-    stages = (x.shape[-1] - 1) // 4
-    log_width, log_ratio, log_kernel, log_depth = (
-        x[..., 1 + i * stages : 1 + (i + 1) * stages] for i in range(4)
-    )
-    return Point(
-        stem=exp(x[..., 0]),
-        width=exp(log_width),
-        inner=exp(log_width + log_ratio),
-        kernel=exp(log_kernel),
-        depth=exp(log_depth),
-    )
+class Minimum(NamedTuple):
+    """Where the outer loop ended, and what it passed.
+
+    Attributes:
+        x: the point.
+        multipliers: lambda, by g.
+        records: what the program recorded after each outer iteration.
+        violations: the greatest entry of g after each.
+        iterations: of LBFGS, in each.
+    """
+
+    x: Array
+    multipliers: Array
+    records: Any
+    violations: Array
+    iterations: Array
 
 
-def from_point(point: Point) -> np.ndarray:
-    """The inverse of `to_point`, for starting a solve at a given network."""
-    parts = (point.width, point.inner / point.width, point.kernel, point.depth)
-    return np.concatenate([np.log([point.stem]), *(np.log(part) for part in parts)])
+def constrained_minimum(program: Program, box: Box, start: Array) -> Minimum:
+    """A local minimum from ``start``, which is held inside the box's degenerate sides."""
+    start = freeze(box, start)
+    size = program(start)[1].shape[0]
 
+    def outer(carry, _):  # type: ignore[no-untyped-def]
+        x, multipliers, penalty = carry
 
-def relaxed_numbers(form: Form, data: Data, x: Array) -> Numbers:
-    """The program's numbers at real x."""
-    return evaluate(form, data, to_point(x), mode="smooth")
+        def lagrangian(x: Array) -> Array:
+            return augmented_lagrangian(program, box, multipliers, penalty, x)
 
+        x, iterations = minimise(lagrangian, x, INNER_ITERATIONS, TOLERANCE)
+        x = freeze(box, x)
+        _, g, record = program(x)
+        multipliers = updated_multipliers(multipliers, penalty, g)
+        return (x, multipliers, penalty * PENALTY_GROWTH), (record, g.max(), iterations)
 
-def constraints(form: Form, data: Data, box: Box, x: Array, numbers: Numbers) -> Array:
-    """g(x), feasible where all entries are at most 0; the first three belong to `BUDGETS`."""
-    stages = len(form.strides)
-    width = x[1 : 1 + stages]
-    inner = width + x[1 + stages : 1 + 2 * stages]
-    # Ratios, not log-ratios: entropy grows like exp(log depth), so a log penalty would leave the
-    # augmented Lagrangian unbounded below.
-    budgets = jnp.stack(
-        [
-            numbers.macs / data.macs - 1.0,
-            numbers.params / data.params - 1.0,
-            numbers.rho_per_level[-1] / data.rho - 1.0,
-        ]
-    )
-    parts = [budgets, box.low - x, x - box.high, box.log_least_inner - inner]
-    if form.monotone:
-        parts.append(jnp.concatenate([x[:1], width[:-1]]) - width)
-    if form.convention == "tinynas":  # rho is the greatest over the prefixes: one constraint each
-        parts.append(numbers.rho_per_level[:-1] / data.rho - 1.0)
-    for extra, limit in zip(numbers.extra, data.limits, strict=True):
-        parts.append(extra / limit - 1.0)
-    # The extras stay last: `solve` reads their multipliers from the end.
-    return jnp.concatenate(parts)
+    first = (start, jnp.zeros(size), jnp.asarray(FIRST_PENALTY))
+    (x, multipliers, _), history = jax.lax.scan(outer, first, length=OUTER_ITERATIONS)
+    return Minimum(x, multipliers, *history)
 
 
 def freeze(box: Box, x: Array) -> Array:
@@ -110,14 +76,12 @@ def freeze(box: Box, x: Array) -> Array:
 
 
 def augmented_lagrangian(
-    form: Form, data: Data, box: Box, scale: Array, multipliers: Array, penalty: Array, x: Array
+    program: Program, box: Box, multipliers: Array, penalty: Array, x: Array
 ) -> Array:
-    """L(x): see the module. ``scale`` is H0, the entropy that makes the objective about 1."""
-    x = freeze(box, x)
-    numbers = relaxed_numbers(form, data, x)
-    g = constraints(form, data, box, x, numbers)
+    """L(x): see the module."""
+    f, g, _ = program(freeze(box, x))
     shifted = jnp.maximum(0.0, multipliers + penalty * g)
-    return -numbers.objective / scale + (shifted**2 - multipliers**2).sum() / (2.0 * penalty)
+    return f + (shifted**2 - multipliers**2).sum() / (2.0 * penalty)
 
 
 def updated_multipliers(multipliers: Array, penalty: Array, g: Array) -> Array:

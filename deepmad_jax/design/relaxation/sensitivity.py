@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepmad_jax.design.program.arrays import Array
-from deepmad_jax.design.program.evaluate import Point, data_of, form_of
+from deepmad_jax.design.program.evaluate import Point
+from deepmad_jax.design.program.layout import Layout
+from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import BUDGETS, Problem
-from deepmad_jax.design.relaxation.lagrangian import box_of, constraints, relaxed_numbers
 from deepmad_jax.design.relaxation.solve import Solution
+from deepmad_jax.design.relaxation.variables import constraints, relaxed_numbers
 from deepmad_jax.errors import UserError
 
 # Relative to the greatest multiplier; solved multipliers are exact to about 1e-6.
@@ -44,7 +46,8 @@ def elasticities(problem: Problem, solution: Solution) -> dict[str, Point]:
             "The relaxed problem was not solved to tolerance, so its sensitivities are unknown: "
             f"violation {solution.violation:.1e}. Loosen a budget or the bounds."
         )
-    form, data, box = form_of(problem), data_of(problem), box_of(problem)
+    prepared = prepare(problem)
+    form, data, box = prepared.form, prepared.data, prepared.box
     free = np.flatnonzero(box.high - box.low > 1e-12)
 
     def parts(x: Array, log_factor: Array) -> tuple[Array, Array]:
@@ -87,5 +90,6 @@ def elasticities(problem: Problem, solution: Solution) -> dict[str, Point]:
 
 def _as_point(logs: np.ndarray) -> Point:
     """Derivatives of the log variables as those of the logs of a point's numbers."""
-    width, ratio, kernel, depth = np.split(logs[1:], 4)
-    return Point(logs[0], width, width + ratio, kernel, depth)
+    at = Layout.of_size(logs.size)
+    width, ratio = logs[at.width], logs[at.inner]
+    return Point(logs[at.stem], width, width + ratio, logs[at.kernel], logs[at.depth])

@@ -12,25 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepmad_jax.design.program.arrays import Array
-from deepmad_jax.design.program.evaluate import Data, Form, Numbers, Point, data_of, form_of
+from deepmad_jax.design.program.box import Box
+from deepmad_jax.design.program.evaluate import Data, Form, Numbers, Point
+from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import BUDGETS, Problem
-from deepmad_jax.design.relaxation.lagrangian import (
-    Box,
-    augmented_lagrangian,
-    box_of,
-    constraints,
-    freeze,
-    relaxed_numbers,
-    to_point,
-    updated_multipliers,
-)
-from deepmad_jax.design.relaxation.lbfgs import minimise
+from deepmad_jax.design.relaxation.lagrangian import MAX_VIOLATION, constrained_minimum, freeze
 from deepmad_jax.design.relaxation.starts import random_starts, shrink_to_budgets
-
-OUTER_ITERATIONS = 10
-FIRST_PENALTY, PENALTY_GROWTH = 10.0, 3.0
-# A solved relaxation on the named problems ends at 1e-14; beyond this it counts as unsolved.
-MAX_VIOLATION = 1e-6
+from deepmad_jax.design.relaxation.variables import constraints, relaxed_numbers, to_point
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +26,10 @@ class Solution:
     """The relaxed optimum.
 
     Attributes:
-        x: log variables (see `lagrangian`), shape (1 + 4 S,).
+        x: log variables (see `variables`), shape (1 + 4 S,).
         point: the same as widths, inner widths, kernels and depths.
         objective: relaxed, nats.
-        multipliers: of all constraints (see `lagrangian.constraints`), nats for a violation of 1.
+        multipliers: of all constraints (see `variables.constraints`), nats for a violation of 1.
         prices: nats that the whole of each budget is worth at the margin, by name.
         violation: greatest excess over a constraint, relative.
         converged: whether ``violation`` is negligible. Where it is not, the point still serves as a
@@ -66,10 +54,13 @@ def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
 
     The first start is fixed and usually suffices; the others are drawn by ``problem.seed``.
     """
-    form, data, box = form_of(problem), data_of(problem), box_of(problem)
-    points = np.stack(
-        [shrink_to_budgets(problem, box, x) for x in random_starts(problem, box, starts)]
-    )
+    return relaxed_optimum(prepare(problem), starts)
+
+
+def relaxed_optimum(prepared: Prepared, starts: int) -> Solution:
+    """`solve_relaxed` of a prepared problem."""
+    form, data, box = prepared.form, prepared.data, prepared.box
+    points = np.stack([shrink_to_budgets(prepared, x) for x in random_starts(prepared, starts)])
     with jax.enable_x64(True):
         boxes = Box(*(np.stack([part] * starts) for part in box))
         results = _solve_starts(form, data, boxes, points)
@@ -98,17 +89,17 @@ def solve_relaxed(problem: Problem, starts: int = 3) -> Solution:
 
 
 def solve_at_depths(
-    problem: Problem, solution: Solution, depths: np.ndarray
+    prepared: Prepared, solution: Solution, depths: np.ndarray
 ) -> list[tuple[float, Point]]:
     """Objective and point of the relaxed optimum at each vector of fixed depths, where solved.
 
     Args:
-        problem, solution: what was solved, and its optimum.
+        prepared, solution: what was solved, and its optimum.
         depths: blocks of each stage, (vectors, S); solved as many at once as there were starts, so
             that nothing is compiled anew.
     """
-    form, data, box = form_of(problem), data_of(problem), box_of(problem)
-    at_once, where = solution.starts, slice(1 + 3 * problem.num_stages, None)
+    form, data, box = prepared.form, prepared.data, prepared.box
+    at_once, where = solution.starts, prepared.layout.depth
     points = []
     for first in range(0, len(depths), at_once):
         # The last vector fills up the last batch.
@@ -142,25 +133,20 @@ def _solve_starts(form: Form, data: Data, boxes: Box, starts: Array):  # type: i
 
 def _solve_one(form: Form, data: Data, box: Box, start: Array):  # type: ignore[no-untyped-def]
     start = freeze(box, start)
-    numbers = relaxed_numbers(form, data, start)
-    scale = jnp.maximum(jnp.abs(numbers.entropy), 1.0)
-    size = constraints(form, data, box, start, numbers).shape[0]
+    # The entropy there makes the objective about 1.
+    scale = jnp.maximum(jnp.abs(relaxed_numbers(form, data, start).entropy), 1.0)
 
-    def outer(carry, _):  # type: ignore[no-untyped-def]
-        x, multipliers, penalty = carry
-        lagrangian = partial(augmented_lagrangian, form, data, box, scale, multipliers, penalty)
-        x, iterations = minimise(lagrangian, x, max_iterations=200, tolerance=1e-9)
-        x = freeze(box, x)
+    def program(x: Array) -> tuple[Array, Array, Array]:
         numbers = relaxed_numbers(form, data, x)
         g = constraints(form, data, box, x, numbers)
-        multipliers = updated_multipliers(multipliers, penalty, g)
-        record = (numbers.objective, jnp.maximum(g.max(), 0.0), iterations)
-        return (x, multipliers, penalty * PENALTY_GROWTH), record
+        return -numbers.objective / scale, g, numbers.objective
 
-    first = (start, jnp.zeros(size), jnp.asarray(FIRST_PENALTY))
-    (x, multipliers, _), history = jax.lax.scan(outer, first, length=OUTER_ITERATIONS)
+    found = constrained_minimum(program, box, start)
+    violations = jnp.maximum(found.violations, 0.0)
+    last, violation = found.records[-1], violations[-1]
     # A run that diverged reads as unsolved, not as NaN.
-    objective = jnp.where(jnp.isfinite(history[0][-1]), history[0][-1], -jnp.inf)
-    violation = jnp.where(jnp.isfinite(history[1][-1]), history[1][-1], jnp.inf)
-    x = jnp.where(jnp.isfinite(x), x, start)
-    return x, objective, violation, multipliers, scale, history
+    objective = jnp.where(jnp.isfinite(last), last, -jnp.inf)
+    violation = jnp.where(jnp.isfinite(violation), violation, jnp.inf)
+    x = jnp.where(jnp.isfinite(found.x), found.x, start)
+    history = (found.records, violations, found.iterations)
+    return x, objective, violation, found.multipliers, scale, history

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepmad_jax.design.program.arrays import Array
-from deepmad_jax.design.program.evaluate import Data, Form, evaluate, spent
+from deepmad_jax.design.program.evaluate import REAL_SLACK, Data, Form, evaluate, spent
 from deepmad_jax.design.program.lattice import (
     Lattice,
     repair,
@@ -156,7 +156,7 @@ def _anneal(
         broken = structural_violation(lattice, form.monotone, point)
         penalty = STRICTNESS * (over * prices).sum(-1) + structure_price * broken
         value = numbers.objective - penalty
-        feasible = (over.sum(-1) <= 0) & (broken <= 0)
+        feasible = (over <= REAL_SLACK).all(-1) & (broken <= 0)
         return value, jnp.where(feasible, numbers.objective, -jnp.inf)
 
     def step(carry, inputs):  # type: ignore[no-untyped-def]

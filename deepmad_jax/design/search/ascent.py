@@ -5,7 +5,14 @@ import math
 
 import numpy as np
 
-from deepmad_jax.design.program.evaluate import Numbers, data_of, evaluate, form_of, spent
+from deepmad_jax.design.program.evaluate import (
+    Numbers,
+    data_of,
+    evaluate,
+    form_of,
+    spent,
+    within_limits,
+)
 from deepmad_jax.design.program.lattice import (
     Lattice,
     lattice_of,
@@ -48,16 +55,10 @@ class Ascent:
         point = to_point(self.lattice, u)
         numbers = evaluate(self.form, self.data, point)
         violation = structural_violation(self.lattice, self.form.monotone, point)
+        feasible = (violation <= 1e-9) & within_limits(self.form, self.data, numbers)
         violation = violation + np.maximum(spent(self.data, numbers) - 1.0, 0.0).sum(-1)
-        # Counts are compared as whole numbers, which the ratio's rounding could blur.
-        feasible_ = (
-            (violation <= 1e-9)
-            & (numbers.macs <= self.data.macs)
-            & (numbers.params <= self.data.params)
-            & (numbers.rho <= self.data.rho)
-        )
         infeasible = INFEASIBLE * (1.0 + np.minimum(violation, 1e6))
-        return np.where(feasible_, numbers.objective, infeasible)
+        return np.where(feasible, numbers.objective, infeasible)
 
     def ascend(self, u: np.ndarray, at_once: int) -> tuple[np.ndarray, float]:
         """The local optimum that steepest ascent over up to ``at_once`` steps reaches from u."""
@@ -68,7 +69,8 @@ class Ascent:
             neighbours = np.asarray(repair(self.lattice, u + self._moves[at_once]))
             scores = self.score(neighbours)
             best = int(scores.argmax())
-            if scores[best] <= value:
+            # In this form it also ends where a score is no number.
+            if not scores[best] > value:
                 return u, value
             u, value = neighbours[best], float(scores[best])
             if value > max(self.history, default=INFEASIBLE):

@@ -21,10 +21,10 @@ from typing import NamedTuple
 import numpy as np
 
 from deepmad_jax.arch.layers import se_width
+from deepmad_jax.design.program.box import box_of
 from deepmad_jax.design.program.entropy import depth_penalty
 from deepmad_jax.design.program.posynomials import posynomials_of
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.relaxation.lagrangian import box_of
 from deepmad_jax.design.search.interior_point import PRICE, dot, interior_point, times, weighted
 
 _MARGIN = 0.02  # of the box's width, which the start keeps from its ends
@@ -275,7 +275,7 @@ def _log_squeezed(fixed: FixedChoices, chosen: np.ndarray) -> np.ndarray:
     inner = chosen[:, 1 + stages : 1 + 2 * stages]
     if fixed.ratio_fixed:
         inner = chosen[:, 1 : 1 + stages] + fixed.low[1 + stages : 1 + 2 * stages]
-    channels = np.rint(np.exp(inner))
+    channels = np.maximum(np.rint(np.exp(inner)), 1.0)
     return np.where(np.isnan(inner), 0.0, np.log(se_width(channels) / (0.25 * channels)))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.program import feasible
-from deepmad_jax.design.program.evaluate import COUNTING, Numbers
+from deepmad_jax.design.program.evaluate import COUNTING, Numbers, data_of, form_of, within_limits
 from deepmad_jax.design.program.lattice import to_point
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.design.relaxation.solve import Solution
@@ -114,8 +114,4 @@ def _check(problem: Problem, architecture: Architecture, numbers: Numbers) -> No
     params, macs = params_of(rows), macs_of(rows)
     assert params == numbers.params, (params, numbers.params)
     assert macs == numbers.macs, (macs, numbers.macs)
-    assert params <= problem.params
-    assert macs <= problem.macs
-    assert numbers.rho <= problem.rho
-    for name, extra in zip(problem.extras, numbers.extra, strict=True):
-        assert extra.max() <= getattr(problem, name) * (1 + 1e-9), name
+    assert within_limits(form_of(problem), data_of(problem), numbers)

@@ -17,22 +17,22 @@ from deepmad_jax.arch.growth import width_growth
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.program import feasible
 from deepmad_jax.design.program.evaluate import (
+    REAL_SLACK,
     Data,
     Form,
     Numbers,
     Point,
-    data_of,
     evaluate,
-    form_of,
     spent,
 )
 from deepmad_jax.design.program.lattice import (
     Lattice,
-    lattice_of,
     repair,
     structural_violation,
     to_point,
 )
+from deepmad_jax.design.program.layout import Layout
+from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.errors import InfeasibleProblem, InvalidConfig
 
@@ -77,7 +77,8 @@ def sample_architectures(
     """
     _check(problem, count, rho_low, rho_high, least_use, max_growth)
     edges = np.linspace(rho_low, rho_high, count + 1)
-    region = _Region(form_of(problem), data_of(problem), lattice_of(problem), least_use, max_growth)
+    prepared = prepare(problem)
+    region = _Region(prepared.form, prepared.data, prepared.lattice, least_use, max_growth)
     # A budget below the cheapest network has its own message; rho is the strata's matter.
     feasible.check_floors(dataclasses.replace(problem, rho=math.inf))
     found: dict[int, np.ndarray] = {}
@@ -134,7 +135,7 @@ def _walk(
     start = np.exp(rng.uniform(np.log(least), np.log(most + 1.0), (len(low), size)))
     start = np.where(lattice.low < 1.0, start - 1.0, start)  # indices of kernels begin at 0
     if problem.monotone:
-        widths = slice(0, 1 + problem.num_stages)
+        widths = Layout(problem.num_stages).widths
         start[:, widths] = np.sort(start[:, widths], axis=-1)
     u = np.asarray(repair(lattice, np.floor(start)))
     distance, _ = _distance(region, low, high, u)
@@ -163,7 +164,7 @@ def _distance(
     growth = np.log(point.width / before)
     distance = distance + np.maximum(0.0, growth - np.log(region.max_growth) - 1e-12).sum(-1)
     extras = spent(region.data, numbers)[..., 3:]  # after macs, params and rho
-    distance = distance + np.maximum(0.0, extras - 1.0).sum(-1)
+    distance = distance + np.maximum(0.0, extras - 1.0 - REAL_SLACK).sum(-1)
     use = np.maximum(numbers.macs / region.data.macs, numbers.params / region.data.params)
     inside = (
         (distance == 0.0)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 from deepmad_jax.errors import InvalidConfig
+from deepmad_jax.fields import AtLeastOne, Count, Limit, Natural, Pixels, Positive, Range, settle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,24 +18,21 @@ class Sweep:
         workers: processes; 0 is one for each core.
     """
 
-    macs: tuple[float, ...] = ()
-    params: tuple[float, ...] = ()
-    rho: tuple[float, ...] = ()
-    resolution: tuple[int, ...] = ()
-    random: int = 0
-    workers: int = 0
+    macs: tuple[Limit, ...] = ()
+    params: tuple[Limit, ...] = ()
+    rho: tuple[Limit, ...] = ()
+    resolution: tuple[Pixels, ...] = ()
+    random: Natural = 0
+    workers: Natural = 0
 
     def __post_init__(self) -> None:
-        if self.random < 0 or self.workers < 0:
-            raise InvalidConfig("sweep.random and sweep.workers must not be negative.")
-        for name in ("macs", "params", "rho", "resolution"):
+        settle(self)
+        for name in ("macs", "params", "rho"):
             values = getattr(self, name)
-            if any(not value > 0 for value in values):
-                raise InvalidConfig(f"sweep.{name} is {values}, but must be positive.")
-            if self.random and any(value == math.inf for value in values):
+            if self.random and math.inf in values:
                 raise InvalidConfig(
-                    f"sweep.{name} is {values}, but random budgets are drawn between finite ends; "
-                    "leave it empty to keep that of config.design."
+                    f"{name} is {values}, but random budgets are drawn between finite ends; leave "
+                    "it empty to keep that of config.design."
                 )
 
 
@@ -46,21 +45,24 @@ class Sampling:
         index: the one to take, from 0, by ascending rho.
         rho_low, rho_high: the range of rho.
         least_use: share of its budget that MACs or params (at least one of them) must use.
-        max_growth: greatest ratio of a stage's width to the width before it.
+        max_growth: greatest ratio of a stage's width to the width before it; inf for no limit.
     """
 
-    count: int = 65
-    index: int = 0
-    rho_low: float = 0.1
-    rho_high: float = 1.0
-    least_use: float = 0.85
-    max_growth: float = math.inf
+    count: Count = 65
+    index: Natural = 0
+    rho_low: Positive = 0.1
+    rho_high: Positive = 1.0
+    least_use: Annotated[float, Range(0, 1, above=True, below=True)] = 0.85
+    max_growth: AtLeastOne = math.inf
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InvalidConfig(f"sample.count is {self.count}, but must be at least 1.")
-        if not 0 <= self.index < self.count:
+        settle(self)
+        if self.index >= self.count:
             raise InvalidConfig(
-                f"sample.index is {self.index}, but must be one of 0 to {self.count - 1} "
-                "(sample.count networks are drawn)."
+                f"index is {self.index}, but must be one of 0 to {self.count - 1}: count networks "
+                "are drawn."
+            )
+        if self.rho_low >= self.rho_high:
+            raise InvalidConfig(
+                f"rho_low is {self.rho_low}, but must be less than rho_high, {self.rho_high}."
             )

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deepmad_jax.arch.layers import layer_table
+from deepmad_jax.arch.rows import is_main_path
 from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.studies.settings import Sweep
@@ -109,7 +110,7 @@ def solve_row(problem: Problem) -> Row:
         return row | {"reason": str(error)}
     numbers, arch = design.numbers, design.architecture
     levels = levels_of(arch)
-    convs = [r for r in layer_table(arch) if r.layer.kind == "conv" and r.layer.branch == "main"]
+    convs = [row for row in layer_table(arch) if is_main_path(row)]
     return row | {
         "feasible": True,
         "objective": float(numbers.objective),
@@ -119,7 +120,7 @@ def solve_row(problem: Problem) -> Row:
         "rho": float(numbers.rho),
         "params": int(numbers.params),
         "macs": int(numbers.macs),
-        "layers": sum(r.repeat for r in convs),
+        "layers": sum(row.repeat for row in convs),
         "blocks": sum(stage.depth for stage in arch.stages),
         "mean_width": float(np.exp(levels[-1]["sum_log_width"] / levels[-1]["layers"])),
         "relaxed_objective": _finite(design.solution.objective),

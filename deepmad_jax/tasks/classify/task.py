@@ -15,7 +15,6 @@ from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config, TrainConfig
 from deepmad_jax.data import Dataset, eval_batches, open_dataset, train_batches
 from deepmad_jax.data.iterator import Batches
-from deepmad_jax.errors import InvalidConfig, did_you_mean
 from deepmad_jax.nets import Network
 from deepmad_jax.tasks.classify.functions import make_loss_fn, make_sums_fn
 from deepmad_jax.train import (
@@ -28,7 +27,7 @@ from deepmad_jax.train import (
 from deepmad_jax.train.step import LossFn
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-"""What ``config.train.dtype`` may be."""
+"""``config.train.dtype`` -> the type."""
 
 
 class OnImages(Protocol):
@@ -82,9 +81,6 @@ class Classification:
     best_by: str = "top1"
 
     def open(self, config: Config, arch: OnImages) -> LabelledImages:
-        dtype = config.train.dtype
-        if dtype not in DTYPES:
-            raise InvalidConfig(f"config.train.dtype is {dtype!r}; {did_you_mean(dtype, DTYPES)}")
         return LabelledImages(
             open_dataset(
                 config.data,

@@ -116,7 +116,7 @@ def test_limit_that_no_network_meets_is_named():
 
 
 def test_latency_without_a_table_is_refused():
-    with pytest.raises(InvalidConfig, match=r"no design\.latency_table"):
+    with pytest.raises(InvalidConfig, match=r"there is no latency_table"):
         dataclasses.replace(BASE, latency=1.0)
 
 

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from deepmad_jax.design.program.evaluate import data_of, form_of
-from deepmad_jax.design.relaxation.lagrangian import (
-    augmented_lagrangian,
-    box_of,
+from deepmad_jax.design.program.prepared import prepare
+from deepmad_jax.design.relaxation.lagrangian import augmented_lagrangian
+from deepmad_jax.design.relaxation.solve import solve_relaxed
+from deepmad_jax.design.relaxation.starts import random_starts
+from deepmad_jax.design.relaxation.variables import (
     constraints,
     from_point,
     relaxed_numbers,
     to_point,
 )
-from deepmad_jax.design.relaxation.solve import solve_relaxed
-from deepmad_jax.design.relaxation.starts import random_starts
 from tests.design.problems import R18, TINY_SPACE, Problem
 
 
@@ -50,14 +49,19 @@ def test_a_random_start_reaches_the_same_optimum(r18):
 
 
 def test_gradient_of_the_lagrangian_matches_finite_differences():
-    form, data, box = form_of(R18), data_of(R18), box_of(R18)
-    x = random_starts(R18, box, 2)[1]
+    prepared = prepare(R18)
+    form, data, box = prepared.form, prepared.data, prepared.box
+    x = random_starts(prepared, 2)[1]
     with jax.enable_x64(True):
         size = constraints(form, data, box, x, relaxed_numbers(form, data, jnp.asarray(x))).size
         multipliers = np.linspace(0.0, 1.0, size)
 
+        def program(x):
+            numbers = relaxed_numbers(form, data, x)
+            return -numbers.objective / 6e4, constraints(form, data, box, x, numbers), None
+
         def value(x):
-            return augmented_lagrangian(form, data, box, 6e4, multipliers, 10.0, x)
+            return augmented_lagrangian(program, box, multipliers, 10.0, x)
 
         gradient = np.asarray(jax.grad(value)(jnp.asarray(x)))
         step = 1e-6
@@ -71,7 +75,8 @@ def test_gradient_of_the_lagrangian_matches_finite_differences():
 def test_tiny_problem_agrees_with_slsqp():
     problem = Problem(**TINY_SPACE, macs=5e5, params=6e3, rho=0.5)
     ours = solve_relaxed(problem, starts=3)
-    form, data, box = form_of(problem), data_of(problem), box_of(problem)
+    prepared = prepare(problem)
+    form, data, box = prepared.form, prepared.data, prepared.box
 
     def numbers(x):
         return relaxed_numbers(form, data, np.asarray(x))
@@ -83,7 +88,7 @@ def test_tiny_problem_agrees_with_slsqp():
         return np.array([*budgets, x[1] - x[0], x[2] - x[1], *inner])
 
     best = -np.inf
-    for start in random_starts(problem, box, 8):
+    for start in random_starts(prepared, 8):
         found = minimize(
             lambda x: -numbers(x).objective / 100,
             start,
@@ -99,5 +104,5 @@ def test_tiny_problem_agrees_with_slsqp():
 
 
 def test_log_variables_round_trip():
-    x = random_starts(R18, box_of(R18), 2)[1]
+    x = random_starts(prepare(R18), 2)[1]
     np.testing.assert_allclose(from_point(to_point(x)), x, rtol=1e-12)

@@ -52,7 +52,7 @@ def test_rounded_r18_is_close_to_the_best_known(r18):
 
 
 def test_the_readme_shows_the_design_that_is_found(r18):
-    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     numbers = r18.numbers
     for value in (f"{numbers.objective:,.2f}", f"{numbers.params:,.0f}", f"{numbers.macs:,.0f}"):
         assert value in readme

@@ -1,0 +1,41 @@
+"""A problem with all that is derived from it, made once and handed down."""
+
+import dataclasses
+
+from deepmad_jax.design.program.box import Box, box_of
+from deepmad_jax.design.program.evaluate import Data, Form, data_of, form_of
+from deepmad_jax.design.program.lattice import Lattice, lattice_of
+from deepmad_jax.design.program.layout import Layout
+from deepmad_jax.design.program.problem import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What the solvers are given.
+
+    Attributes:
+        problem: as asked.
+        form, data: what is static in it, and its numbers, see `evaluate`.
+        lattice: its integer points.
+        box: of its relaxation.
+        layout: where the parts of its coordinates stand.
+    """
+
+    problem: Problem
+    form: Form
+    data: Data
+    lattice: Lattice
+    box: Box
+    layout: Layout
+
+
+def prepare(problem: Problem) -> Prepared:
+    """The prepared problem."""
+    return Prepared(
+        problem=problem,
+        form=form_of(problem),
+        data=data_of(problem),
+        lattice=lattice_of(problem),
+        box=box_of(problem),
+        layout=Layout(problem.num_stages),
+    )
