@@ -4,6 +4,7 @@ import dataclasses
 from typing import Annotated
 
 from deepmad_jax.config.data import DataConfig
+from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.problem import Problem
@@ -17,7 +18,7 @@ JOBS = (
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
-TASKS = ("classify", "perceptron")
+TASKS = ("classify", "perceptron", "detect")
 """What ``config.task`` may be; `tasks.TASKS` holds what each is."""
 
 EXPORTS = ("safetensors", "npz", "pytorch", "tinynas", "onnx", "stablehlo", "litert")
@@ -36,7 +37,7 @@ class Config:
             `arch.reference` writes them; None takes the ``architecture.json`` in the workdir.
         names: what the ``compare`` job compares, written likewise; empty is the whole zoo.
         design: the program to solve.
-        data, train: see there.
+        data, train, detect: see there; the last is of the task of that name.
         sweep: the budgets of the ``sweep`` job.
         sample: the draw of the ``sample`` job, which stands in for ``design``.
         perceptron: what the ``perceptron`` job designs and trains.
@@ -56,6 +57,7 @@ class Config:
     design: Problem = dataclasses.field(default_factory=Problem)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    detect: DetectConfig = dataclasses.field(default_factory=DetectConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
     perceptron: MlpProblem = dataclasses.field(default_factory=MlpProblem)

@@ -1,4 +1,4 @@
-"""Batches of images with boxes, for detection: resizing, mirroring, canvases of two shapes.
+"""Batches of images with boxes and masks: resizing, mirroring, canvases of two shapes.
 
 An image is resized to a short side, or a smaller one where its long side would pass a limit, and
 lies at the top left corner of a canvas, zeros around it. Images that are higher than wide have an
@@ -18,7 +18,8 @@ import numpy as np
 from deepmad_jax.config import DataConfig, DetectConfig
 from deepmad_jax.data import stream
 from deepmad_jax.data.coco import Annotated, CocoDataset, CocoSource
-from deepmad_jax.data.decode import decode
+from deepmad_jax.data.coco_masks import mask_in_box
+from deepmad_jax.data.decode import CorruptImage, decode
 from deepmad_jax.data.iterator import Batch, Batches
 from deepmad_jax.data.stream import Chunk, Maker, Reading
 
@@ -34,6 +35,7 @@ def train_batches(
     config: DataConfig,
     detect: DetectConfig,
     *,
+    masks: bool = False,
     batch_size: int,
     seed: int,
     process_index: int | None = None,
@@ -42,13 +44,16 @@ def train_batches(
     """Endless batches of this process.
 
     Each has ``image`` (b, H, W, 3) uint8, ``size`` (b, 2) int32, height and width of the image on
-    its canvas, ``boxes`` (b, m, 4) float32, ``label`` (b, m) int32, and ``key`` as `stream.endless`
-    has it. H and W are those of one of `canvases`.
+    its canvas, ``boxes`` (b, m, 4) float32, ``label`` (b, m) int32, ``ratio`` and ``index`` as in
+    the evaluation, and ``key`` as `stream.endless` has it; with ``masks``, ``masks``
+    (b, m, s, s) uint8, each object in the square that its box becomes. There are `num_canvases`
+    pairs of H and W.
 
     Args:
         dataset: what to read.
         config: ``flip``, ``workers`` and ``corrupt_share``.
-        detect: sides, and ``most_boxes``.
+        detect: sides, ``most_boxes`` and ``mask_px``.
+        masks: whether they are wanted.
         batch_size: over all processes; b is this process's share.
         seed: of order and augmentation.
         process_index, process_count: this process among those that train; None asks JAX.
@@ -60,25 +65,35 @@ def train_batches(
     for upright in (False, True):
         source = dataset.train.only(upright)
         if len(source):
-            samples = Boxed(detect, _canvas(detect, max(detect.short_sides), upright), config.flip)
+            canvas = _canvas(detect, max(detect.short_sides), upright)
+            samples = Boxed(detect, canvas, config.flip, masks)
             batches = stream.endless(source, samples, reading, batch_size=batch_size, seed=seed)
             kinds.append((len(source), batches))
     return kinds[0][1] if len(kinds) == 1 else Alternating(*kinds[0], *kinds[1])
 
 
 def eval_batches(
-    dataset: CocoDataset, config: DataConfig, detect: DetectConfig, *, batch_size: int
+    dataset: CocoDataset,
+    config: DataConfig,
+    detect: DetectConfig,
+    *,
+    batch_size: int,
+    process_index: int | None = None,
+    process_count: int | None = None,
 ) -> Iterator[Batch]:
     """Batches that hold every image with ``mask`` 1 exactly once; see `stream.once`.
 
-    Each has ``image`` and ``size`` as in training and ``index`` (b,), the image's place in the
+    Each has ``image`` and ``size`` as in training, ``ratio`` (b, 2) float32, pixels of the canvas
+    per pixel of the image down and across, and ``index`` (b,), the image's place in the
     annotations. Those of one canvas come after the other's.
     """
-    reading = Reading(dataset.name, config.corrupt_share, config.workers)
+    reading = Reading(
+        dataset.name, config.corrupt_share, config.workers, process_index, process_count
+    )
     for upright in (False, True):
         source = dataset.evaluation.only(upright)
         if len(source):
-            samples = Boxed(detect, _canvas(detect, detect.eval_short_side, upright), 0.0)
+            samples = Boxed(detect, _canvas(detect, detect.eval_short_side, upright))
             batches = stream.once(source, samples, reading, batch_size=batch_size)
             try:
                 yield from batches
@@ -142,17 +157,22 @@ class Boxed:
         detect: sides, and ``most_boxes``.
         canvas: height and width.
         flip: probability of mirroring, in training.
+        masks: whether training batches have them.
     """
 
     detect: DetectConfig
     canvas: tuple[int, int]
-    flip: float
+    flip: float = 0.0
+    masks: bool = False
 
     def empty(self, length: int) -> Chunk:
         most = self.detect.most_boxes
-        return {
+        side = self.detect.mask_px
+        masks = {"masks": np.zeros((length, most, side, side), np.uint8)} if self.masks else {}
+        return masks | {
             "image": np.zeros((length, *self.canvas, 3), np.uint8),
             "size": np.zeros((length, 2), np.int32),
+            "ratio": np.ones((length, 2), np.float32),
             "index": np.zeros(length, np.int32),
             "boxes": np.zeros((length, most, 4), np.float32),
             "label": np.full((length, most), PADDING, np.int32),
@@ -164,6 +184,11 @@ class Boxed:
         def make(chunk: Chunk, slot: int, element: Any, rng: np.random.Generator | None) -> None:
             image = decode(element["image"], 3)
             annotated: Annotated = element["annotated"]
+            if image.shape[:2] != (annotated.height, annotated.width):
+                raise CorruptImage(
+                    f"it has {image.shape[1]}x{image.shape[0]} pixels, but its annotations say "
+                    f"{annotated.width}x{annotated.height}"
+                )
             short = detect.eval_short_side
             mirrored = False
             if rng is not None:
@@ -174,11 +199,21 @@ class Boxed:
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
             chunk["image"][slot, :height, :width] = image[:, ::-1] if mirrored else image
             chunk["size"][slot] = height, width
+            chunk["ratio"][slot] = height / annotated.height, width / annotated.width
             chunk["index"][slot] = element["index"]
             chosen = most_of(annotated, detect.most_boxes)
             boxes = scaled(annotated, (height, width), mirrored)[chosen]
             chunk["boxes"][slot, : len(chosen)] = boxes
             chunk["label"][slot, : len(chosen)] = annotated.labels[chosen]
+            for place, i in enumerate(chosen if self.masks else ()):
+                chunk["masks"][slot, place] = mask_in_box(
+                    annotated.segmentations[i],
+                    _on_image(annotated)[i],
+                    annotated.height,
+                    annotated.width,
+                    detect.mask_px,
+                    mirrored,
+                )
 
         return make
 
@@ -206,13 +241,17 @@ def scaled(annotated: Annotated, size: tuple[int, int], mirrored: bool) -> np.nd
     """The boxes of an image of ``size``, mirrored or not, cut off at its edges."""
     height, width = size
     factor = np.array([width / annotated.width, height / annotated.height] * 2, np.float32)
-    boxes = annotated.boxes * factor
-    boxes = np.clip(boxes, 0, np.array([width, height] * 2, np.float32))
-    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1) if (
-        mirrored
-    ) else boxes
+    x1, y1, x2, y2 = (_on_image(annotated) * factor).T
+    return np.stack([width - x2, y1, width - x1, y2] if mirrored else [x1, y1, x2, y2], 1)
+
+
+def _on_image(annotated: Annotated) -> np.ndarray:
+    """The boxes, cut off at the edges of the image."""
+    most = np.array([annotated.width, annotated.height] * 2, np.float32)
+    return np.clip(annotated.boxes, 0, most)
 
 
 def _canvas(detect: DetectConfig, short: int, upright: bool) -> tuple[int, int]:
+    # An image of square size fits too: its long side is its short one.
     short, long = (-(-side // DIVISOR) * DIVISOR for side in (short, max(short, detect.long_side)))
     return (long, short) if upright else (short, long)

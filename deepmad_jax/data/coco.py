@@ -1,7 +1,8 @@
-"""Images with boxes and masks as COCO writes them: one JSON of annotations, one folder of images.
+"""Images with boxes and masks as COCO writes them: one JSON of annotations, and the images.
 
-Opening reads the JSON, no image. Boxes become (x1, y1, x2, y2); category ids, which may have gaps,
-become 0, 1, ... in their order. Masks stay as they are written until an image is asked for.
+Opening reads the JSON, no image. It is kept as a few flat arrays, masks as the text they are
+written in until an image is asked for: a fifth of what Python's own objects would take. Boxes
+become (x1, y1, x2, y2); category ids, which may have gaps, become 0, 1, ... in their order.
 
 Source: cocodataset.org, "Data format"; what is left out of training is mmdetection's choice.
 """
@@ -9,13 +10,14 @@ Source: cocodataset.org, "Data format"; what is left out of training is mmdetect
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepmad_jax.config import DataConfig
-from deepmad_jax.data.decode import CorruptImage
+from deepmad_jax.data.coco_images import FolderImages, Images, RecordImages
 from deepmad_jax.errors import MissingData, UserError
 
 LEAST_SIDE_PX = 32
@@ -33,7 +35,7 @@ class Annotated:
         labels: 0, 1, ..., int32 (n,).
         crowd: whether it stands for many objects, boolean (n,).
         areas: of the objects, square pixels, float32 (n,).
-        segmentations: polygons, or a run-length code, or None; n of them.
+        segmentations: JSON text each: polygons, or a run-length code, or null.
     """
 
     id: int
@@ -44,7 +46,7 @@ class Annotated:
     labels: np.ndarray
     crowd: np.ndarray
     areas: np.ndarray
-    segmentations: tuple[Any, ...]
+    segmentations: tuple[bytes, ...]
 
     def usable(self) -> np.ndarray:
         """The objects that are learned, boolean (n,): no crowds, nothing flat or off the image."""
@@ -57,33 +59,63 @@ class Annotated:
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """A whole annotation file.
+    """A whole annotation file: ``self[i]`` is its image i.
 
     Attributes:
-        images: in the file's order.
-        categories: ids by label.
-        names: of the categories, by label.
+        ids, files: of the images, in the file's order.
+        sizes: height and width, int32 (images, 2).
+        starts: where each image's objects begin in the arrays of them, int64 (images + 1,).
+        boxes, labels, crowd, areas: of all objects; see `Annotated`.
+        text: their segmentations, one after the other.
+        text_starts: where each begins, int64 (objects + 1,).
+        categories, names: ids and names by label.
     """
 
-    images: tuple[Annotated, ...]
+    ids: tuple[int, ...]
+    files: tuple[str, ...]
+    sizes: np.ndarray
+    starts: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    areas: np.ndarray
+    text: bytes
+    text_starts: np.ndarray
     categories: tuple[int, ...]
     names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> Annotated:
+        part = slice(int(self.starts[i]), int(self.starts[i + 1]))
+        ends = self.text_starts[part.start : part.stop + 1].tolist()
+        return Annotated(
+            self.ids[i],
+            self.files[i],
+            *self.sizes[i].tolist(),
+            self.boxes[part],
+            self.labels[part],
+            self.crowd[part],
+            self.areas[part],
+            tuple(self.text[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class CocoSource:
     """The images of one split: elements ``{"image", "index", "annotated"}``.
 
-    Workers get only the paths, and read the annotations once themselves.
+    Worker processes get only the paths, and read the annotations once themselves.
 
     Attributes:
         annotations: the JSON.
-        folder: of the images.
+        images: where their bytes are.
         numbers: places of the images in the JSON.
     """
 
     annotations: str
-    folder: str
+    images: Images
     numbers: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -91,21 +123,19 @@ class CocoSource:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         number = self.numbers[index]
-        annotated = read_index(self.annotations).images[number]
-        try:
-            data = (Path(self.folder) / annotated.file).read_bytes()
-        except OSError as error:
-            raise CorruptImage(str(error)) from error
+        annotated = read_index(self.annotations)[number]
+        data = self.images.read(number, annotated.file)
         return {"image": data, "index": number, "annotated": annotated}
 
     def name_of(self, index: int) -> str:
-        return f"{self.folder}/{read_index(self.annotations).images[self.numbers[index]].file}"
+        number = self.numbers[index]
+        return self.images.name_of(number, read_index(self.annotations).files[number])
 
     def only(self, upright: bool) -> "CocoSource":
         """Its images that are higher than wide, or those that are not."""
-        images = read_index(self.annotations).images
-        kept = [n for n in self.numbers if (images[n].height > images[n].width) == upright]
-        return dataclasses.replace(self, numbers=tuple(kept))
+        sizes = read_index(self.annotations).sizes
+        kept = tuple(n for n in self.numbers if (sizes[n, 0] > sizes[n, 1]) == upright)
+        return dataclasses.replace(self, numbers=kept)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +162,7 @@ def open_coco(config: DataConfig) -> CocoDataset:
     """The splits ``train_split`` and ``eval_split`` below ``data_dir``.
 
     Raises:
-        MissingData: a file of annotations, or a folder of images, is not there.
+        MissingData: a file of annotations, or the images, are not there.
         UserError: a file that is not COCO's, or splits with different categories.
     """
     if config.data_dir is None:
@@ -148,7 +178,7 @@ def open_coco(config: DataConfig) -> CocoDataset:
             f"{train.annotations} and {evaluation.annotations} have different categories: both "
             "need the same ids and names."
         )
-    numbers = tuple(n for n, image in enumerate(learned.images) if _teaches(image))
+    numbers = tuple(n for n in range(len(learned)) if _teaches(learned, n))
     if not numbers:
         raise MissingData(f"No image of {train.annotations} has an annotation to learn from.")
     train = dataclasses.replace(train, numbers=numbers)
@@ -163,82 +193,70 @@ def read_index(path: str) -> Index:
         UserError: it is no COCO file of objects.
     """
     try:
-        values = json.loads(Path(path).read_text())
+        values = json.loads(Path(path).read_bytes())
         # By id, not by place in the file: what a label means must not depend on the order.
         categories = sorted(values["categories"], key=lambda category: category["id"])
         label_of = {category["id"]: label for label, category in enumerate(categories)}
-        of_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in values["images"]}
-        for annotation in values["annotations"]:
-            if annotation["image_id"] in of_image and annotation["category_id"] in label_of:
-                of_image[annotation["image_id"]].append(annotation)
-        images = tuple(_annotated(i, of_image[i["id"]], label_of) for i in values["images"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        place_of = {image["id"]: place for place, image in enumerate(values["images"])}
+        objects = [
+            a
+            for a in values["annotations"]
+            if a["image_id"] in place_of and a["category_id"] in label_of
+        ]
+        objects.sort(key=lambda a: place_of[a["image_id"]])
+        places = np.array([place_of[a["image_id"]] for a in objects], np.int64)
+        boxes = np.array([a["bbox"] for a in objects], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        text, text_starts = _texts([a.get("segmentation") for a in objects])
+        return Index(
+            ids=tuple(image["id"] for image in values["images"]),
+            files=tuple(image["file_name"] for image in values["images"]),
+            sizes=np.array(
+                [[image["height"], image["width"]] for image in values["images"]], np.int32
+            ).reshape(-1, 2),
+            starts=np.searchsorted(places, np.arange(len(values["images"]) + 1)),
+            boxes=boxes,
+            labels=np.array([label_of[a["category_id"]] for a in objects], np.int32),
+            crowd=np.array([bool(a.get("iscrowd", 0)) for a in objects], bool),
+            areas=np.array([a["area"] for a in objects], np.float32),
+            text=text,
+            text_starts=text_starts,
+            categories=tuple(label_of),
+            names=tuple(str(category.get("name", category["id"])) for category in categories),
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(
             f"Cannot read {path} as COCO annotations ({type(error).__name__}: {error}): it must be "
             "JSON with images, annotations and categories."
         ) from error
-    names = tuple(str(category.get("name", category["id"])) for category in categories)
-    return Index(images, tuple(label_of), names)
-
-
-def mask_of(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """The pixels of an object, uint8 0 or 1, shape (height, width), as pycocotools has them.
-
-    Args:
-        segmentation: polygons, or a run-length code, compressed or not.
-        height, width: of the image.
-    """
-    mask = coco_masks()
-    if isinstance(segmentation, list):
-        code = mask.merge(mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        code = mask.frPyObjects(segmentation, height, width)
-    else:
-        code = segmentation
-    return mask.decode(code)
-
-
-def coco_masks() -> Any:
-    """pycocotools' masks; raises `UserError` where it is not installed."""
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise UserError(
-            "Detection needs the package pycocotools: pip install 'deepmad_jax[detect]'."
-        ) from error
-    return mask
 
 
 def _split(root: Path, name: str) -> CocoSource:
-    annotations, folder = root / "annotations" / f"instances_{name}.json", root / name
-    for path, kind in ((annotations, "file"), (folder, "folder")):
-        if not path.exists():
-            raise MissingData(
-                f"There is no {kind} {path}: expected annotations/instances_{name}.json and the "
-                f"images in {name}/ below {root}. Give --config.data.data_dir=DIR, or the splits' "
-                "names with --config.data.train_split and --config.data.eval_split."
-            )
-    count = len(read_index(str(annotations)).images)
-    return CocoSource(str(annotations), str(folder), tuple(range(count)))
+    annotations = root / "annotations" / f"instances_{name}.json"
+    folder, records = root / name, root / f"{name}.array_record"
+    if not annotations.exists() or not (folder.is_dir() or records.exists()):
+        missing = annotations if not annotations.exists() else folder
+        raise MissingData(
+            f"There is no {missing}: expected annotations/instances_{name}.json and the images in "
+            f"{name}/, or packed in {name}.array_record, below {root}. Give "
+            "--config.data.data_dir=DIR, or the splits' names with --config.data.train_split and "
+            "--config.data.eval_split."
+        )
+    count = len(read_index(str(annotations)))
+    images: Images
+    if records.exists():
+        images = RecordImages(str(records))
+        images.check(count)
+    else:
+        images = FolderImages(str(folder))
+    return CocoSource(str(annotations), images, tuple(range(count)))
 
 
-def _teaches(image: Annotated) -> bool:
-    return len(image.labels) > 0 and min(image.height, image.width) >= LEAST_SIDE_PX
+def _teaches(index: Index, place: int) -> bool:
+    some = index.starts[place + 1] > index.starts[place]
+    return bool(some and index.sizes[place].min() >= LEAST_SIDE_PX)
 
 
-def _annotated(
-    image: dict[str, Any], annotations: list[dict[str, Any]], label_of: dict[int, int]
-) -> Annotated:
-    corners = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
-    corners[:, 2:] += corners[:, :2]
-    return Annotated(
-        id=image["id"],
-        file=image["file_name"],
-        height=int(image["height"]),
-        width=int(image["width"]),
-        boxes=corners,
-        labels=np.array([label_of[a["category_id"]] for a in annotations], np.int32),
-        crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool),
-        areas=np.array([a["area"] for a in annotations], np.float32),
-        segmentations=tuple(a.get("segmentation") for a in annotations),
-    )
+def _texts(segmentations: Sequence[Any]) -> tuple[bytes, np.ndarray]:
+    texts = [json.dumps(value, separators=(",", ":")).encode() for value in segmentations]
+    return b"".join(texts), np.cumsum([0, *map(len, texts)], dtype=np.int64)
