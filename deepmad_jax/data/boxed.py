@@ -225,7 +225,7 @@ def resized_size(height: int, width: int, short: int, long: int) -> tuple[int, i
     ((800, 1067), (533, 1333))
     """
     factor = min(short / min(height, width), long / max(height, width))
-    return int(height * factor + 0.5), int(width * factor + 0.5)
+    return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
 
 
 def most_of(annotated: Annotated, most: int) -> np.ndarray:

@@ -9,6 +9,7 @@ Source: cocodataset.org, "Data format"; what is left out of training is mmdetect
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,7 +99,7 @@ class Index:
             self.labels[part],
             self.crowd[part],
             self.areas[part],
-            tuple(self.text[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)),
+            tuple(self.text[a:b] for a, b in itertools.pairwise(ends)),
         )
 
 
