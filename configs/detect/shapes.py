@@ -53,7 +53,8 @@ def get_config(variant: str = ""):
 
     detect = config.detect
     detect.width, detect.depth, detect.groups, detect.hidden = 32, 2, 8, 128
-    detect.candidates, detect.proposals = 200, 100
+    detect.candidates = detect.eval_candidates = 200
+    detect.proposals = detect.eval_proposals = 100
     detect.anchor_samples, detect.proposal_samples = 64, 64
     detect.frozen_stages, detect.batch_norm = 0, "trained"
     detect.short_sides, detect.eval_short_side, detect.long_side = (96, 112, 128), 112, 128

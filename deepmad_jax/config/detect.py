@@ -40,8 +40,9 @@ class DetectConfig:
         depth: convs of each branch of a dense head, and of a mask head.
         groups: of a dense head's GroupNorm.
         hidden: width of the dense layers that judge a proposal.
-        candidates: best places of a map that go on to suppression when proposals are made.
-        proposals: of an image.
+        candidates, eval_candidates: best places of a map that go on to suppression when proposals
+            are made, in training and in the evaluation.
+        proposals, eval_proposals: of an image.
         anchor_samples, proposal_samples: of an image that are learned from.
         pretrained: weights of the backbone: a run's workdir, or a file that `interop` reads, of the
             same architecture, with any number of classes. None: fresh ones.
@@ -71,7 +72,9 @@ class DetectConfig:
     groups: Count = 32
     hidden: Count = 1024
     candidates: Count = 2000
+    eval_candidates: Count = 1000
     proposals: Count = 1000
+    eval_proposals: Count = 1000
     anchor_samples: Count = 256
     proposal_samples: Count = 512
     pretrained: FilePath | None = None

@@ -9,7 +9,7 @@ from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config
 from deepmad_jax.nets.parts import Making
 from deepmad_jax.tasks.classify.task import DTYPES
-from deepmad_jax.tasks.detect import dense
+from deepmad_jax.tasks.detect import dense, two_stage
 from deepmad_jax.tasks.detect.backbone import make_backbone
 
 DENSE = {
@@ -20,8 +20,8 @@ DENSE = {
 }
 """Name -> kind of head."""
 
-WITH_MASKS: tuple[str, ...] = ()
-"""Names of detectors that also find masks."""
+WITH_MASKS = {"mask_rcnn": two_stage.MASK_RCNN, "cascade_mask_rcnn": two_stage.CASCADE}
+"""Name -> kind of detector, of those that also find masks."""
 
 
 def make_detector(arch: Architecture, config: Config, classes: int, fresh: bool) -> Any:
@@ -39,6 +39,11 @@ def make_detector(arch: Architecture, config: Config, classes: int, fresh: bool)
         DTYPES[settings.dtype],
         cpu_convs=jax.default_backend() == "cpu",
     )
-    kind = DENSE[config.detect.head]
+    head = config.detect.head
+    if head in WITH_MASKS:
+        backbone = make_backbone(arch, config, two_stage.STRIDES, fresh)
+        return two_stage.TwoStageDetector(
+            WITH_MASKS[head], backbone, classes, config.detect, making
+        )
     backbone = make_backbone(arch, config, dense.STRIDES, fresh)
-    return dense.DenseDetector(kind, backbone, classes, config.detect, making)
+    return dense.DenseDetector(DENSE[head], backbone, classes, config.detect, making)

@@ -135,7 +135,7 @@ def rpn_losses(
     anchors: jax.Array,
     boxes: jax.Array,
     valid: jax.Array,
-    key: jax.Array,
+    keys: jax.Array,
     settings: RpnSettings,
     counted: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
@@ -144,7 +144,7 @@ def rpn_losses(
     Args:
         maps, anchors, settings: as in `proposals`.
         boxes, valid: shape (batch, m, 4), and which are no padding, (batch, m).
-        key: draws the samples.
+        keys: draw the samples of each image, typed, shape (batch,).
         counted: anchors whose centre lies on the image, boolean (batch, n); None: all.
     """
     logits, deltas = maps.flat()
@@ -170,7 +170,6 @@ def rpn_losses(
         box = losses.smooth_l1(shift, settings.beta).sum(-1) * taken.positive
         return (score * taken.counted).sum(), box.sum(), taken.counted.sum()
 
-    keys = jax.random.split(key, logits.shape[0])
     score, box, number = jax.vmap(one)(logits, deltas, boxes, valid, counted, keys)
     number = jnp.maximum(number.sum(), 1)
     return {"loss_rpn_score": score.sum() / number, "loss_rpn_box": box.sum() / number}
