@@ -182,6 +182,8 @@ def open_coco(config: DataConfig) -> CocoDataset:
     numbers = tuple(n for n in range(len(learned)) if _teaches(learned, n))
     if not numbers:
         raise MissingData(f"No image of {train.annotations} has an annotation to learn from.")
+    if not len(judged.crowd) or judged.crowd.all():
+        raise MissingData(f"No image of {evaluation.annotations} has an object to be judged by.")
     train = dataclasses.replace(train, numbers=numbers)
     return CocoDataset(root.name, train, evaluation, learned.names)
 

@@ -21,7 +21,8 @@ def mask_of(segmentation: Any, height: int, width: int) -> np.ndarray:
     """
     codes = coco_masks()
     if isinstance(segmentation, list):
-        code = codes.merge(codes.frPyObjects(segmentation, height, width))
+        polygons = [_decimals(polygon) for polygon in segmentation]
+        code = codes.merge(codes.frPyObjects(polygons, height, width))
     elif isinstance(segmentation["counts"], list):
         code = codes.frPyObjects(segmentation, height, width)
     else:
@@ -64,6 +65,16 @@ def mask_in_box(
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         mask = (cv2.warpAffine(whole, matrix, (side, side), flags=flags) >= 0.5).astype(np.uint8)
     return mask[:, ::-1] if mirrored else mask
+
+
+def _decimals(polygon: Any) -> list[float]:
+    """Coordinates as Python numbers; those of a float32 array as it prints them.
+
+    4.7 in float32 lies a little below 4.7, which moves an edge that runs along a pixel's by one.
+    """
+    if isinstance(polygon, np.ndarray):
+        return [float(str(value)) for value in polygon.ravel()]
+    return list(polygon)
 
 
 def coco_masks() -> Any:

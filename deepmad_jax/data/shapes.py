@@ -6,6 +6,7 @@ run-length codes, category ids with gaps, shapes that overlap and that leave the
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ CATEGORIES = {3: "disc", 7: "rectangle", 20: "triangle"}
 """Id -> name."""
 
 SIZES = ((96, 128), (128, 96), (112, 128), (128, 128), (80, 120))
-"""Heights and widths of the images, in turn."""
+"""Heights and widths of the images, in turn, where nothing else is asked for."""
 
 SMALLEST_PX, LARGEST_PX = 20, 64
 """Sides of the shapes."""
@@ -33,13 +34,19 @@ CORNERS_OF_A_DISC = 32
 NOISE = 12.0
 
 
-def draw_shapes(root: Path, images: dict[str, int], seed: int = 0) -> None:
+def draw_shapes(
+    root: Path,
+    images: dict[str, int],
+    seed: int = 0,
+    sizes: Sequence[tuple[int, int]] = SIZES,
+) -> None:
     """Writes ``annotations/instances_SPLIT.json`` and ``SPLIT/*.jpg`` below ``root``.
 
     Args:
         root: made where it is not there.
         images: how many, by split.
         seed: of everything that is drawn.
+        sizes: heights and widths of the images, in turn.
     """
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     for place, (split, count) in enumerate(images.items()):
@@ -47,7 +54,7 @@ def draw_shapes(root: Path, images: dict[str, int], seed: int = 0) -> None:
         (root / split).mkdir(exist_ok=True)
         described: dict[str, list[Any]] = {"images": [], "annotations": []}
         for number in range(count):
-            pixels, objects = _scene(rng, number)
+            pixels, objects = _scene(rng, number, sizes[number % len(sizes)])
             # Ids with gaps too: nothing may take them for places.
             image = {"id": 11 + 3 * number, "file_name": f"{number:06}.jpg"}
             image |= {"height": pixels.shape[0], "width": pixels.shape[1]}
@@ -62,9 +69,11 @@ def draw_shapes(root: Path, images: dict[str, int], seed: int = 0) -> None:
         (root / "annotations" / f"instances_{split}.json").write_text(text)
 
 
-def _scene(rng: np.random.Generator, number: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def _scene(
+    rng: np.random.Generator, number: int, size: tuple[int, int]
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """An image, RGB uint8, and the annotations of what is on it."""
-    height, width = SIZES[number % len(SIZES)]
+    height, width = size
     ground = rng.uniform(60, 200, 3) + rng.normal(0, NOISE, (height, width, 3))
     image = np.clip(ground, 0, 255).astype(np.uint8)
     if number % EVERY_EMPTY == EVERY_EMPTY - 1:

@@ -34,7 +34,7 @@ def test_polygons_and_run_lengths_are_pycocotools():
         parts = sorted(key for key in arrays if key.startswith(f"{name}/part"))
         code = bytes(arrays[f"{name}/rle_string"]).decode()
         for segmentation in (
-            [arrays[part].tolist() for part in parts],
+            [arrays[part] for part in parts],
             {"counts": arrays[f"{name}/rle_counts"].tolist(), "size": [height, width]},
             {"counts": code, "size": [height, width]},
         ):

@@ -4,6 +4,7 @@ Every process has all predictions, since an evaluation step gives those of the w
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ def make_evaluator(
         tables = []
         for name, kind in kinds.items():
             judged = judge(results, kind)
-            numbers |= {f"{name}_{key}": value for key, value in judged.numbers.items()}
+            # Left out: what no object counts for, such as the large ones where all are small.
+            some = {key: value for key, value in judged.numbers.items() if not math.isnan(value)}
+            numbers |= {f"{name}_{key}": value for key, value in some.items()}
             tables.append((name, judged.per_class))
         if folder is not None:
             _write(folder, results, tables, dataset.names)
