@@ -10,10 +10,16 @@ Expected: not yet run.
 from deepmad_jax.config import default_config
 from deepmad_jax.recipes import set_fields, take_variant
 
+_SHORTER = {"train.epochs": 20.0, "detect.drop_epochs": (14.0, 18.0)}
+
 VARIANTS = {
-    "gfl": {"detect.head": "gfl"},
-    "mask_rcnn": {"detect.head": "mask_rcnn"},
-    "cascade_mask_rcnn": {"detect.head": "cascade_mask_rcnn"},
+    "gfl": {**_SHORTER, "detect.head": "gfl"},
+    "mask_rcnn": {**_SHORTER, "detect.head": "mask_rcnn", "train.learning_rate": 0.04},
+    "cascade_mask_rcnn": {
+        **_SHORTER,
+        "detect.head": "cascade_mask_rcnn",
+        "train.learning_rate": 0.04,
+    },
 }
 
 
@@ -41,9 +47,9 @@ def get_config(variant: str = ""):
     config.data.train_split, config.data.eval_split = "train", "val"
 
     train = config.train
-    train.epochs, train.warmup_epochs, train.cooldown_epochs = 40, 0, 0
+    train.epochs, train.warmup_epochs, train.cooldown_epochs = 60, 0, 0
     train.batch_size, train.eval_batch_size = 16, 20
-    train.learning_rate, train.final_learning_rate = 0.02, 0.0
+    train.learning_rate, train.final_learning_rate = 0.06, 0.0
     train.weight_decay, train.clip_norm = 1e-4, 35.0
     train.batch_norm_momentum = 0.1
     train.zero_init = False
@@ -60,9 +66,7 @@ def get_config(variant: str = ""):
     detect.short_sides, detect.eval_short_side, detect.long_side = (96, 112, 128), 112, 128
     detect.most_boxes, detect.mask_px = 8, 56
     detect.warmup_steps = 100
-    detect.drop_epochs = (30.0, 36.0)
+    detect.drop_epochs = (45.0, 55.0)
 
     take_variant(config, variant, VARIANTS)
-    if variant:
-        config.name = f"shapes_{variant}"
     return config

@@ -11,6 +11,7 @@ from deepmad_jax.fields import (
     OneOf,
     Pixels,
     Positive,
+    Share,
     settle,
 )
 
@@ -62,7 +63,8 @@ class DetectConfig:
         drop_epochs: after which the rate falls to ``drop_factor`` of itself.
         images: files that the ``detect`` job draws boxes on.
         score: least score of a box that it draws.
-        export_size: height and width of the image that an exported detector takes.
+        export_size: height and width of the images that an exported detector takes, multiples of
+            32.
         export_nms: whether the exported detector suppresses overlapping boxes itself.
     """
 
@@ -92,6 +94,10 @@ class DetectConfig:
     warmup_steps: Natural = 500
     drop_epochs: tuple[Positive, ...] = (16.0, 22.0)
     drop_factor: Positive = 0.1
+    images: tuple[FilePath, ...] = ()
+    score: Share = 0.3
+    export_size: tuple[Pixels, ...] = (800, 1344)
+    export_nms: bool = True
 
     def __post_init__(self) -> None:
         settle(self)
@@ -99,6 +105,11 @@ class DetectConfig:
             raise InvalidConfig("short_sides is empty; name at least one, such as 640,800.")
         if list(self.drop_epochs) != sorted(self.drop_epochs):
             raise InvalidConfig(f"drop_epochs is {self.drop_epochs}, but must rise.")
+        if len(self.export_size) != 2 or any(side % 32 for side in self.export_size):
+            raise InvalidConfig(
+                f"export_size is {self.export_size}, but must be a height and a width, multiples "
+                "of 32, such as 800,1344."
+            )
         if self.width % self.groups:
             raise InvalidConfig(
                 f"width is {self.width}, which groups={self.groups} groups do not divide: change "
