@@ -69,7 +69,7 @@ def from_workdir(
         # The newest gives way to the one before where it is broken.
         variables = found.restore_variables(chosen if checkpoint == "best" else None)
     net = _abstract(arch, dtype)
-    _fill(net, variables, checkpoints)
+    fill(net, variables, checkpoints)
     return net
 
 
@@ -86,14 +86,23 @@ def _abstract(arch: Architecture, dtype: Any) -> Network:
     return nnx.eval_shape(lambda: Network(arch, rngs=nnx.Rngs(0), dtype=dtype))
 
 
-def _fill(net: Network, variables: dict[tuple[str, ...], Any], where: Path) -> None:
+def fill(net: Any, variables: dict[tuple[str, ...], Any], where: Path) -> None:
+    """Puts a checkpoint's variables into a network.
+
+    Args:
+        net: any module with an ``arch``.
+        variables: of `Checkpoints.restore_variables`.
+        where: of the checkpoint, for the message.
+    Raises:
+        UserError: they are of another network.
+    """
     arrays = dict(nnx.to_flat_state(nnx.state(net)))
     shapes = {tuple(map(str, path)): leaf.shape for path, leaf in arrays.items()}
     if shapes != {path: array.shape for path, array in variables.items()}:
         raise UserError(
             f"The checkpoint in {where} is of another architecture than {net.arch.name!r}, or of "
-            "another task than classification: give the folder with the architecture.json it was "
-            "trained with."
+            "another task or head: give the folder with the architecture.json and the config that "
+            "it was trained with."
         )
     loaded = {path: leaf.replace(variables[tuple(map(str, path))]) for path, leaf in arrays.items()}
     nnx.update(net, nnx.from_flat_state(loaded))
