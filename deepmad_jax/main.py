@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deepmad_jax.config import JOBS, Config
-from deepmad_jax.config.load import field_list, parse
+from deepmad_jax.config.load import detect_command, field_list, parse
 from deepmad_jax.errors import InvalidConfig, UserError
 from deepmad_jax.jobs import DISPATCH, READERS, TOGETHER
 
@@ -22,6 +22,7 @@ Design a convolutional network to a budget and train it.
 
 usage: python -m deepmad_jax.main --config FILE[:VARIANT] [--workdir DIR] [--config.FIELD=VALUE ...]
                                   [--distributed auto | HOST:PORT,COUNT,INDEX]
+       python -m deepmad_jax.main detect IMAGE [IMAGE ...] --workdir DIR [--score 0.3]
 
   --config FILE         a config file, such as configs/digits.py or configs/r18.py; some take a
                         variant, such as configs/r18.py:quick
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         argv, processes = _take_flag(argv, "distributed")
-        config, workdir = parse(argv)
+        config, workdir = detect_command(argv) if argv[1:2] == ["detect"] else parse(argv)
         if processes:
             _run_together(config, workdir, processes)
         else:

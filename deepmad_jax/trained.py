@@ -69,7 +69,7 @@ def from_workdir(
         # The newest gives way to the one before where it is broken.
         variables = found.restore_variables(chosen if checkpoint == "best" else None)
     net = _abstract(arch, dtype)
-    fill(net, variables, checkpoints)
+    fill(net, arch.name, variables, checkpoints)
     return net
 
 
@@ -86,11 +86,12 @@ def _abstract(arch: Architecture, dtype: Any) -> Network:
     return nnx.eval_shape(lambda: Network(arch, rngs=nnx.Rngs(0), dtype=dtype))
 
 
-def fill(net: Any, variables: dict[tuple[str, ...], Any], where: Path) -> None:
+def fill(net: Any, name: str, variables: dict[tuple[str, ...], Any], where: Path) -> None:
     """Puts a checkpoint's variables into a network.
 
     Args:
-        net: any module with an ``arch``.
+        net: any module.
+        name: of its architecture, for the message.
         variables: of `Checkpoints.restore_variables`.
         where: of the checkpoint, for the message.
     Raises:
@@ -100,7 +101,7 @@ def fill(net: Any, variables: dict[tuple[str, ...], Any], where: Path) -> None:
     shapes = {tuple(map(str, path)): leaf.shape for path, leaf in arrays.items()}
     if shapes != {path: array.shape for path, array in variables.items()}:
         raise UserError(
-            f"The checkpoint in {where} is of another architecture than {net.arch.name!r}, or of "
+            f"The checkpoint in {where} is of another architecture than {name!r}, or of "
             "another task or head: give the folder with the architecture.json and the config that "
             "it was trained with."
         )

@@ -1,14 +1,20 @@
 """The config and workdir that a command line asks for."""
 
 import argparse
+import dataclasses
+import json
+import math
 import re
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast, get_args
 
+from deepmad_jax.arch.textfile import read_text
 from deepmad_jax.config import file
+from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.parse import override, to_config, to_dict
 from deepmad_jax.config.run import Config
 from deepmad_jax.errors import InvalidConfig, did_you_mean
+from deepmad_jax.fields import kind_of
 from deepmad_jax.paths import local
 
 
@@ -37,6 +43,55 @@ def parse(argv: list[str]) -> tuple[Config, Path]:
         override(values, path, text)
     config = to_config(values)
     return config, local(given.workdir or f"runs/{config.name}")
+
+
+def detect_command(argv: list[str]) -> tuple[Config, Path]:
+    """The config and workdir of ``detect IMAGE ... --workdir DIR [--score 0.3]``.
+
+    The config is the one that the run in the workdir was made with.
+
+    Raises:
+        InvalidConfig: no image, no such workdir, or a bad value.
+    """
+    parser = _Parser(prog="deepmad_jax detect", add_help=False, allow_abbrev=False)
+    parser.add_argument("images", nargs="*")
+    parser.add_argument("--workdir")
+    parser.add_argument("--score", default=str(DetectConfig.score))
+    given, unknown = parser.parse_known_args(argv[2:])
+    if unknown or not given.images or not given.workdir:
+        raise InvalidConfig(
+            "detect takes image files and the workdir of a run that has trained a detector: "
+            "detect IMAGE [IMAGE ...] --workdir DIR [--score 0.3]."
+        )
+    workdir = local(given.workdir)
+    try:
+        values = json.loads(read_text(workdir / "config.json"))
+    except (OSError, ValueError) as error:
+        raise InvalidConfig(
+            f"Cannot read {workdir / 'config.json'} ({error}): give the workdir of a run that has "
+            "trained a detector."
+        ) from error
+    config = to_config(_recorded(Config, values))
+    if config.task != "detect":
+        raise InvalidConfig(
+            f"{workdir} holds a run of the task {config.task}: give one that trained a detector."
+        )
+    detect = dataclasses.replace(config.detect, images=tuple(given.images), score=given.score)
+    return dataclasses.replace(config, jobs=("detect",), detect=detect), workdir
+
+
+def _recorded(group: type, values: dict[str, Any]) -> dict[str, Any]:
+    """What a ``config.json`` says; its null is infinity where a field is never None."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        kind = kind_of(group, name, "config")
+        if dataclasses.is_dataclass(kind):
+            found[name] = _recorded(cast(type, kind), value)
+        elif value is not None or type(None) in get_args(kind):
+            found[name] = value
+        else:
+            found[name] = math.inf
+    return found
 
 
 def field_list() -> str:

@@ -14,7 +14,7 @@ from deepmad_jax.fields import FilePath, Limit, OneOf, Title, WhichCheckpoint, s
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
-    "sensitivity", "perceptron",
+    "sensitivity", "perceptron", "detect",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 

@@ -65,7 +65,7 @@ def train_batches(
     for upright in (False, True):
         source = dataset.train.only(upright)
         if len(source):
-            canvas = _canvas(detect, max(detect.short_sides), upright)
+            canvas = canvas_of(detect, max(detect.short_sides), upright)
             samples = Boxed(detect, canvas, config.flip, masks)
             batches = stream.endless(source, samples, reading, batch_size=batch_size, seed=seed)
             kinds.append((len(source), batches))
@@ -93,7 +93,7 @@ def eval_batches(
     for upright in (False, True):
         source = dataset.evaluation.only(upright)
         if len(source):
-            samples = Boxed(detect, _canvas(detect, detect.eval_short_side, upright))
+            samples = Boxed(detect, canvas_of(detect, detect.eval_short_side, upright))
             batches = stream.once(source, samples, reading, batch_size=batch_size)
             try:
                 yield from batches
@@ -251,7 +251,8 @@ def _on_image(annotated: Annotated) -> np.ndarray:
     return np.clip(annotated.boxes, 0, most)
 
 
-def _canvas(detect: DetectConfig, short: int, upright: bool) -> tuple[int, int]:
+def canvas_of(detect: DetectConfig, short: int, upright: bool) -> tuple[int, int]:
+    """Height and width of the canvas for images of such a short side."""
     # An image of square size fits too: its long side is its short one.
     short, long = (-(-side // DIVISOR) * DIVISOR for side in (short, max(short, detect.long_side)))
     return (long, short) if upright else (short, long)

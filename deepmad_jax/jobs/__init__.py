@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deepmad_jax.config import Config
 from deepmad_jax.jobs.design import certify, design, sample, sensitivity, sweep
+from deepmad_jax.jobs.detect import detect
 from deepmad_jax.jobs.export import export
 from deepmad_jax.jobs.show import compare, describe
 from deepmad_jax.jobs.training import evaluate, perceptron, train
@@ -24,6 +25,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "certify": certify,
     "sensitivity": sensitivity,
     "export": export,
+    "detect": detect,
 }
 """What ``config.jobs`` may hold (`config.JOBS`) -> what it does."""
 

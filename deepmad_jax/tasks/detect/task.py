@@ -18,6 +18,7 @@ from deepmad_jax.data.coco import CocoDataset, open_coco
 from deepmad_jax.tasks.detect.detectors import WITH_MASKS, make_detector
 from deepmad_jax.tasks.detect.evaluation import make_evaluator
 from deepmad_jax.tasks.detect.functions import make_loss_fn
+from deepmad_jax.tasks.detect.loaded import write_classes
 from deepmad_jax.tasks.detect.optimizer import make_optimizer
 from deepmad_jax.train import Plan, TrainState
 from deepmad_jax.train.step import LossFn
@@ -88,7 +89,10 @@ class Detection:
         mesh: Mesh,
         workdir: Path,
     ) -> Callable[[TrainState], dict[str, Any]]:
-        folder = workdir / "predictions" if jax.process_index() == 0 else None
+        folder = None
+        if jax.process_index() == 0:
+            folder = workdir / "predictions"
+            write_classes(workdir, data.dataset.names)
         return make_evaluator(graphdef, data.dataset, config, mesh, folder)
 
     def summary(self, line: dict[str, Any]) -> str:

@@ -60,7 +60,7 @@ def test_exported_detector_finds_the_same_boxes(head, candidates, image, tmp_pat
     net = detector(head, candidates)
     found, _ = nnx.jit(lambda net, x, s: net.detections(x, s))(net, image, jnp.array([SIZE]))
     count = int(found.valid.sum())
-    assert count > 5
+    assert count > 2
     write_detector(net, tmp_path / "net.onnx", SIZE, True)
     ours = run(tmp_path / "net.onnx", image)
     assert len(ours["scores"]) == count

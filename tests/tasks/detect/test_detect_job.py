@@ -294,3 +294,42 @@ def test_written_predictions_give_the_same_numbers_to_pycocotools(root, trained)
         judged.summarize()
     last = [line for line in lines_of(trained.workdir) if line["split"] == "eval"][-1]
     assert last["box_ap"] == pytest.approx(judged.stats[0])
+
+
+def test_detect_command_draws_what_the_evaluation_finds(root, trained, monkeypatch, capsys):
+    from PIL import Image
+
+    from deepmad_jax.jobs.workdir import settle
+    from deepmad_jax.main import main
+
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(trained.workdir / "cache"))
+    settle(config_of(root), trained.workdir, ARCH)
+    source = open_coco(config_of(root).data).evaluation
+    files = [str(root / "val" / read_index(source.annotations).files[i]) for i in (0, 1)]
+    arguments = ["detect", *files, "--workdir", str(trained.workdir), "--score", "0"]
+    assert main(["deepmad", *arguments]) == 0
+    printed = capsys.readouterr().out
+    results = json.loads((trained.workdir / "predictions" / "boxes.json").read_text())
+    ids = read_index(source.annotations).ids
+    for i, file in enumerate(files):
+        path = trained.workdir / "detected" / f"{i:06}.png"
+        with Image.open(path) as drawn, Image.open(file) as given:
+            assert drawn.size == given.size
+        found = [r for r in results if r["image_id"] == ids[i]]
+        assert f"{len(found)} found" in printed
+    assert main(["deepmad", "detect", "gone.jpg", "--workdir", str(trained.workdir)]) == 2
+    assert "There is no image gone.jpg" in capsys.readouterr().err
+    assert main(["deepmad", "detect", "--workdir", str(trained.workdir)]) == 2
+
+
+def test_drawn_boxes_and_masks_lie_where_they_were_found():
+    from deepmad_jax.tasks.detect.pictures import Found, draw
+
+    found = Found(
+        np.array([[10.0, 20, 30, 40]]), np.array([0.9]), np.array([1]), np.ones((1, 28, 28))
+    )
+    image = np.asarray(draw(np.zeros((60, 50, 3), np.uint8), found, ("a", "b")))
+    assert image[30, 20].any()  # inside: the mask
+    assert image[30, 10].max() == 255  # the box
+    assert not image[45:, :].any()
+    assert not image[:, 45:].any()
