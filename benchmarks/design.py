@@ -47,6 +47,7 @@ from benchmarks import reference
 from benchmarks.check import check
 from benchmarks.problems import PROBLEMS
 from benchmarks.record import machine
+from benchmarks.starts import random_starts
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.certificate.certify import certify
 from deepmad_jax.design.designer import design_network
@@ -61,7 +62,6 @@ from deepmad_jax.design.program.lattice import (
 )
 from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.relaxation.starts import random_starts
 from deepmad_jax.design.relaxation.variables import constraints, relaxed_numbers
 from deepmad_jax.design.relaxation.variables import to_point as point_of_logs
 

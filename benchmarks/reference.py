@@ -147,7 +147,7 @@ def _promising_depths(problem: Problem) -> list[tuple[float, Point]]:
     def value(depths: tuple[int, ...]) -> float:
         if depths not in found:
             fixed = dataclasses.replace(problem, min_depth=depths, max_depth=depths)
-            solution = solve_relaxed(fixed, 1)
+            solution = solve_relaxed(fixed)
             found[depths] = (solution.objective if solution.converged else -np.inf, solution.point)
         return found[depths][0]
 

@@ -7,11 +7,17 @@ Each job reads what the ones before left in the workdir, so any of them can be r
 of the user's ends with one message on stderr and exit status 2; what was already computed stays.
 """
 
+from deepmad_jax.interrupts import INTERRUPTED, MESSAGE, watch_for_interrupts
+
+if __name__ == "__main__":
+    watch_for_interrupts()  # before the imports below, which take their time
+
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from deepmad_jax.compiled import keep_compiled_programs
 from deepmad_jax.config import JOBS, Config
 from deepmad_jax.config.load import detect_command, field_list, parse
 from deepmad_jax.errors import InvalidConfig, UserError
@@ -70,8 +76,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted; what was already saved in the workdir stays.", file=sys.stderr)
-        return 130
+        print(f"\n{MESSAGE}", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
@@ -93,7 +99,7 @@ def run(config: Config, workdir: Path, shared: Callable[..., None] | None = None
             f"Cannot use {workdir} as workdir: nothing may be written there. Give another "
             "--workdir, or change its permissions."
         )
-    _enable_compilation_cache()
+    keep_compiled_programs()
     for job in config.jobs:
         if shared is None or job in TOGETHER:
             DISPATCH[job](config, workdir)
@@ -125,17 +131,6 @@ def _take_flag(argv: list[str], name: str) -> tuple[list[str], str | None]:
             raise InvalidConfig(f"--{name} needs a value: --{name}=VALUE. See --help.")
         return argv[:i] + argv[end:], value
     return argv, None
-
-
-def _enable_compilation_cache() -> None:
-    """Keeps compiled programs between processes: a design then starts in a second or two."""
-    import jax
-
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepmad_jax"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)  # for the processes of a sweep
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 if __name__ == "__main__":

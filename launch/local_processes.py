@@ -19,6 +19,10 @@ GRACE_SECONDS = 60
 """How long the others may take to end once one has failed."""
 
 
+ENDED_BY_SIGNAL = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Statuses of processes that were told to stop."""
+
+
 def main(argv: list[str]) -> int:
     """Starts the processes, waits for them, and returns the exit status."""
     if len(argv) < 2 or not argv[1].isdigit() or int(argv[1]) < 1:
@@ -55,7 +59,8 @@ def _wait(processes: list[subprocess.Popen]) -> int:
         if failed and deadline is None:
             status, deadline = failed[0].returncode, time.monotonic() + GRACE_SECONDS
             index = processes.index(failed[0])
-            print(f"process {index} ended with status {status}", file=sys.stderr, flush=True)
+            if status not in ENDED_BY_SIGNAL:  # which whoever sent it knows
+                print(f"process {index} ended with status {status}", file=sys.stderr, flush=True)
         if deadline is not None and time.monotonic() > deadline:
             _send(processes, signal.SIGKILL)
         time.sleep(0.1)

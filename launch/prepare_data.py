@@ -21,12 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from etils import epath
 
 from deepmad_jax.config import DataConfig
 from deepmad_jax.data.decode import CorruptImage, decode
+from deepmad_jax.data.description import open_description
 from deepmad_jax.data.folder import FileSource, open_folder
 from deepmad_jax.data.prepared import DISK, MANUAL_DOWNLOADS, open_prepared
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError
+from deepmad_jax.paths import local
 
 TAR_FILES = {"imagenet2012": ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")}
 """What must lie in ``--manual_dir``."""
@@ -38,12 +41,12 @@ PREPARED_PER_TAR = 1.1
 def main(argv: list[str] | None = None) -> int:
     """Prepares what the command line names; returns the exit status."""
     args = _arguments(argv)
-    data_dir = Path(args.data_dir or tfds.core.constants.DATA_DIR).expanduser()
     try:
+        data_dir = local(args.data_dir or tfds.core.constants.DATA_DIR)
         if args.folder:
-            prepare_folder(args.name, Path(args.folder), data_dir)
+            prepare_folder(args.name, args.folder, data_dir)
         else:
-            manual_dir = Path(args.manual_dir or data_dir / "downloads" / "manual").expanduser()
+            manual_dir = local(args.manual_dir or data_dir / "downloads" / "manual")
             prepare_tfds(args.name, data_dir, manual_dir)
         print(check(args.name, data_dir))
     except UserError as error:
@@ -86,10 +89,11 @@ def prepare_tfds(name: str, data_dir: Path, manual_dir: Path) -> None:
     builder.download_and_prepare(download_config=settings)
 
 
-def prepare_folder(name: str, folder: Path, data_dir: Path) -> None:
+def prepare_folder(name: str, folder: str, data_dir: Path) -> None:
     """Writes the images of a folder, as they are encoded, below ``data_dir``; no TensorFlow."""
-    dataset = open_folder(DataConfig(source="folder", data_dir=str(folder)), 1, channels=3)
-    classes = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
+    dataset = open_folder(DataConfig(source="folder", data_dir=folder), 1, channels=3)
+    assert isinstance(dataset.train, FileSource)
+    classes = list(dataset.train.classes)
 
     class FromFolder(tfds.core.GeneratorBasedBuilder):
         """Images of a plain folder."""
@@ -116,7 +120,13 @@ def prepare_folder(name: str, folder: Path, data_dir: Path) -> None:
         def _generate_examples(self, source: FileSource | None = None) -> Any:
             assert source is not None
             for number, path in enumerate(source.paths):
-                element = source[number]
+                try:
+                    element = source[number]
+                except CorruptImage as error:
+                    raise UserError(
+                        f"{source.name_of(number)} cannot be read ({error}): make it readable, or "
+                        "remove it."
+                    ) from error
                 image = io.BytesIO(element["image"])
                 yield path, {"image": image, "label": element["label"], "file_name": path}
 
@@ -131,7 +141,7 @@ def check(name: str, data_dir: Path) -> str:
     Raises:
         UserError: an image that cannot be decoded.
     """
-    builder = tfds.core.read_only_builder.builder_from_files(name, data_dir=str(data_dir))
+    builder = open_description(name, epath.Path(data_dir), "")
     lines, path = [], Path(builder.data_path)
     for split, info in builder.info.splits.items():
         config = DataConfig(name=name, data_dir=str(data_dir), train_split=split, eval_split=split)

@@ -9,6 +9,7 @@ import pytest
 
 from deepmad_jax.config.load import parse
 from deepmad_jax.design.program import feasible
+from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.errors import InvalidConfig
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -102,7 +103,7 @@ def configs():
     ("file", "variant"), VARIANTS, ids=lambda part: getattr(part, "stem", part)
 )
 def test_config_loads_and_its_budgets_can_be_met(file, variant):
-    feasible.check_floors(config_of(file, variant).design)
+    feasible.check_floors(prepare(config_of(file, variant).design))
 
 
 def test_the_named_problems_are_the_papers(configs):

@@ -22,6 +22,7 @@ import deepmad_jax as dm
 from deepmad_jax.arch import BLOCKS, Architecture, Stage, Stem, cost, layer_table, tinynas
 from deepmad_jax.design import designer
 from deepmad_jax.design.program import feasible
+from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_IMAGES
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError
@@ -109,9 +110,9 @@ def test_every_block_kind_has_defaults_whose_space_holds_its_baselines_budget():
     for block, defaults in DEFAULTS.items():
         assert defaults["block"] == block
         # Of MobileNetV2, the smallest of the paper's ImageNet budgets, and of ResNet-20.
-        feasible.check_floors(Problem(macs=320e6, params=3.5e6, **defaults))
+        feasible.check_floors(prepare(Problem(macs=320e6, params=3.5e6, **defaults)))
         small = {**defaults, **SMALL_IMAGES}
-        feasible.check_floors(Problem(resolution=32, macs=41e6, params=28e4, **small))
+        feasible.check_floors(prepare(Problem(resolution=32, macs=41e6, params=28e4, **small)))
 
 
 @pytest.mark.parametrize(

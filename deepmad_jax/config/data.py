@@ -21,6 +21,7 @@ FRAMINGS = ("crop", "shift", "none")
 """What ``config.data.train_augment`` may be."""
 
 INTERPOLATIONS = ("linear", "area", "bicubic")
+UNLABELLED = ("refuse", "drop")
 FILLS = ("noise", "mean")
 
 
@@ -50,6 +51,8 @@ class DataConfig:
         switch_probability: of cutmix rather than mixup, where both are on.
         eval_crop: share of the image's short side kept by the evaluation's centre crop.
         corrupt_share: share of the images that may be unreadable before the run stops.
+        unlabelled: what becomes of images whose label is none of the classes, such as TFDS's -1:
+            ``refuse`` stops the run, ``drop`` leaves them out and tells how many.
         workers: Grain worker processes; 0 loads in the main process. Changes no batch.
         fake_images: number of generated training images of the ``fake`` source.
     """
@@ -72,6 +75,7 @@ class DataConfig:
     switch_probability: Share = 0.5
     eval_crop: SomeShare = 0.95
     corrupt_share: Share = 0.001
+    unlabelled: Annotated[str, OneOf(UNLABELLED)] = "refuse"
     workers: Natural = 0
     fake_images: Count = 2048
 

@@ -7,11 +7,12 @@ import numpy as np
 from deepmad_jax.config import DataConfig
 from deepmad_jax.data import images, stream
 from deepmad_jax.data.augment import augmentation
+from deepmad_jax.data.chunks import Chunk, Maker, Reading
+from deepmad_jax.data.corrupt import Unlabelled
 from deepmad_jax.data.dataset import Dataset
 from deepmad_jax.data.decode import decode
 from deepmad_jax.data.iterator import Batches
-from deepmad_jax.data.stream import Chunk, Maker, Reading
-from deepmad_jax.errors import InvalidConfig, did_you_mean
+from deepmad_jax.errors import InvalidConfig, UserError, did_you_mean
 
 FRAMINGS = ("crop", "shift", "none")
 """What ``config.data.train_augment`` may be."""
@@ -34,7 +35,7 @@ def train_batches(
 
     Args:
         dataset: what to read.
-        config: framing, augmentation, ``workers`` and ``corrupt_share``.
+        config: framing, augmentation, ``workers``, ``corrupt_share`` and ``unlabelled``.
         batch_size: over all processes; b is this process's share.
         seed: of order and augmentation.
         process_index, process_count: this process among those that train; None asks JAX.
@@ -62,7 +63,7 @@ def eval_batches(
 
     Args:
         dataset: what to read.
-        config: ``eval_crop``, ``workers`` and ``corrupt_share``.
+        config: ``eval_crop``, ``workers``, ``corrupt_share`` and ``unlabelled``.
         batch_size: over all processes.
         process_index, process_count: as in `train_batches`.
     """
@@ -72,12 +73,14 @@ def eval_batches(
 
 
 def _reading(dataset: Dataset, config: DataConfig, index: int | None, count: int | None) -> Reading:
-    return Reading(dataset.name, config.corrupt_share, config.workers, index, count)
+    return Reading(
+        dataset.name, config.corrupt_share, config.unlabelled, config.workers, index, count
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Labelled:
-    """`stream.Samples` of one image and its label."""
+    """`chunks.Samples` of one image and its label."""
 
     dataset: Dataset
     config: DataConfig
@@ -96,6 +99,8 @@ class _Labelled:
 
         def make(chunk: Chunk, slot: int, element, rng) -> None:  # type: ignore[no-untyped-def]
             out = chunk["image"][slot]
+            chunk["label"][slot] = _label(element["label"], self.dataset.classes)
+            _check_type(self.dataset.name, element["image"])
             if rng is None:
                 image = _centre(self.dataset, config.eval_crop, element["image"])
             else:
@@ -104,7 +109,6 @@ class _Labelled:
                     image = augment(rng, images.random_flip(rng, image, config.flip))
             if image is not out:
                 out[...] = image
-            chunk["label"][slot] = element["label"]
 
         return make
 
@@ -128,6 +132,20 @@ class _Labelled:
             )
         framed = _centre(self.dataset, self.config.eval_crop, image)
         return images.random_shift(rng, framed) if self.config.train_augment == "shift" else framed
+
+
+def _label(label: int, classes: int) -> int:
+    if not 0 <= label < classes:
+        raise Unlabelled(f"its label is {label}, but those of the classes are 0 to {classes - 1}")
+    return label
+
+
+def _check_type(name: str, image: bytes | np.ndarray) -> None:
+    if not isinstance(image, bytes) and image.dtype != np.uint8:
+        raise UserError(
+            f"The images of {name} are arrays of {image.dtype}, and nothing says which value is "
+            "white: give uint8 from 0 to 255, or the bytes of an image file."
+        )
 
 
 def _centre(dataset: Dataset, share: float, image: bytes | np.ndarray) -> np.ndarray:

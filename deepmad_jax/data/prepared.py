@@ -6,17 +6,17 @@ them. Preparing is done once, by ``launch/prepare_data.py``: it needs TensorFlow
 imports.
 """
 
-import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 
 from deepmad_jax.config import DataConfig
-from deepmad_jax.data import records
 from deepmad_jax.data.dataset import GREY_MEAN, GREY_STD, IMAGENET_MEAN, IMAGENET_STD, Dataset
-from deepmad_jax.data.decode import CorruptImage
+from deepmad_jax.data.description import open_description
+from deepmad_jax.data.places import is_address, place
+from deepmad_jax.data.record_source import RecordSource, Shard
 from deepmad_jax.errors import InvalidConfig, MissingData, did_you_mean
 
 MANUAL_DOWNLOADS = {
@@ -40,33 +40,36 @@ def open_prepared(config: DataConfig, resolution_px: int) -> Dataset:
     """The data set and splits that ``config`` names; reads the description only, no images.
 
     Raises:
-        MissingData: the data set is not there, or not as ArrayRecord.
+        MissingData: the data set is not there, not whole, or not as ArrayRecord.
+        CorruptData: its description is damaged.
         InvalidConfig: an unknown split, or a data set without image and label.
+        UserError: an address that cannot be read.
     """
-    data_dir = Path(config.data_dir or tfds.core.constants.DATA_DIR).expanduser()
-    try:
-        # From files alone, not `tfds.builder`: it would import the data set's own code, which for
-        # many sets wants TensorFlow, and knows no set that somebody prepared with other code.
-        builder = tfds.core.read_only_builder.builder_from_files(
-            config.name, data_dir=str(data_dir)
-        )
-    except tfds.core.DatasetNotFoundError as error:
-        raise MissingData(
-            f"The data set {config.name} is not prepared: looked in "
-            f"{data_dir / config.name}.\n{_how_to_prepare(config, data_dir)}"
-        ) from error
+    data_dir = place(
+        config.data_dir or str(tfds.core.constants.DATA_DIR),
+        ("gs",),  # as ArrayRecord's reader
+        "Mount it as a folder, or copy the data set to this machine.",
+    )
+    how_to_prepare = _how_to_prepare(config, data_dir)
+    builder = open_description(config.name, data_dir, how_to_prepare)
     # Never parquet: TFDS ignores split slices there, so hosts would read duplicates.
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise MissingData(
             f"The data set {config.name} in {builder.data_path} is prepared as "
             f"{builder.info.file_format.value}, which gives no random access; "
-            f"array_record is needed.\n{_how_to_prepare(config, data_dir)}"
+            f"array_record is needed.\n{how_to_prepare}"
         )
     features = builder.info.features
     if not _is_classification(features):
         raise InvalidConfig(
             f"The data set {config.name} has the features {', '.join(sorted(features))}; image "
             "classification needs 'image' and 'label'."
+        )
+    depth = np.dtype(features["image"].np_dtype).name
+    if depth not in ("uint8", "uint16"):
+        raise InvalidConfig(
+            f"The images of {config.name} are {depth}, and nothing says which value is white: only "
+            "images of uint8 and uint16 are read."
         )
     channels = features["image"].shape[-1]
     if channels not in (1, 3):
@@ -115,52 +118,42 @@ def _split(builder: Any, split: str, field: str) -> Any:
     raw = builder.as_data_source(
         split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
-    return RecordSource(raw)
+    shards = tuple(
+        Shard(str(part.filename), part.skip, part.take) for part in known[split].file_instructions
+    )
+    _check_shards(builder.name, shards)
+    return RecordSource(raw, split, shards)
 
 
-@dataclasses.dataclass(frozen=True)
-class RecordSource:
-    """Encoded images and labels of raw records.
-
-    Attributes:
-        raw: the records' bytes, by index.
-    """
-
-    raw: Sequence[bytes]
-
-    def __len__(self) -> int:
-        return len(self.raw)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        try:
-            features = records.read_features(self.raw[index])
-            return {
-                "image": records.first_bytes(features["image"]),
-                "label": records.first_integer(features["label"]),
-            }
-        except ValueError as error:
-            raise CorruptImage(str(error)) from error
-
-    def name_of(self, index: int) -> str:
-        try:
-            file_name = records.first_bytes(records.read_features(self.raw[index])["file_name"])
-        except (ValueError, KeyError):
-            return f"record {index}"
-        return f"{file_name.decode(errors='replace')} (record {index})"
+def _check_shards(name: str, shards: tuple[Shard, ...]) -> None:
+    """Raises `MissingData` for files that are not there; one listing, not a look for each."""
+    there: dict[epath.Path, set[str]] = {}
+    for path in (epath.Path(shard.path) for shard in shards):
+        folder = path.parent
+        if folder not in there:
+            there[folder] = {found.name for found in folder.iterdir()}
+        if path.name not in there[folder]:
+            raise MissingData(
+                f"{path} is not there, which holds a part of the data set {name}: copy the whole "
+                "folder again, or remove it and prepare the data set again."
+            )
 
 
-def _how_to_prepare(config: DataConfig, data_dir: Path) -> str:
-    where = f" --data_dir {data_dir}" if config.data_dir else ""
+def _how_to_prepare(config: DataConfig, data_dir: epath.Path) -> str:
+    remote = is_address(data_dir)
+    where = f" --data_dir {data_dir}" if config.data_dir and not remote else ""
     base_name = config.name.split(":")[0].split("/")[0]
     manual = MANUAL_DOWNLOADS.get(base_name, "")
     if manual:
-        manual = manual.format(manual_dir=data_dir / "downloads" / "manual") + "\n"
+        here = epath.Path(tfds.core.constants.DATA_DIR) if remote else data_dir
+        manual = manual.format(manual_dir=here / "downloads" / "manual") + "\n"
     disk = f"It takes {DISK[base_name]}.\n" if base_name in DISK else ""
     return (
         f"{manual}Prepare it once, in an environment with the extra 'prepare' "
         "(pip install -e '.[train,prepare]'):\n"
         f"  python launch/prepare_data.py {config.name}{where}\n"
         f"{disk}"
-        "If it lies elsewhere, give --config.data.data_dir=DIR. "
+        + (f"Then copy the folder {base_name} to {data_dir}.\n" if remote else "")
+        + "If it lies elsewhere, give --config.data.data_dir=DIR. "
         "To run on generated data instead: --config.data.source=fake"
     )

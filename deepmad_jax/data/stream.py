@@ -7,26 +7,26 @@ generator seeded by (seed, place in the stream). So batch t is a function of (se
 number of worker processes changes nothing, and the iterator's state is t.
 
 Evaluation sees every image once, in order; the last batch is filled up with images of mask 0.
+What happens to images that cannot be used, `corrupt` says.
 
-What a sample is, a `Samples` says (`labelled` for classification); here nothing knows of labels.
+What a sample is, a `Samples` says (`labelled` for classification); `chunks` makes them.
 
 Grain moves the data: workers make chunks of a batch, not single images, because its cost an element
 (about 110 us) is a tenth of decoding one; the main process only joins chunks.
 """
 
-import dataclasses
 import functools
 import os
-import sys
+import signal
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import grain
-import jax
 import numpy as np
 from absl import flags
 
-from deepmad_jax.data.corrupt import NOT_CORRUPT, CorruptData, Tally
+from deepmad_jax.data.chunks import Chunk, EvalChunks, Reading, Samples, TrainChunks
+from deepmad_jax.data.corrupt import Tally, Unlabelled
 from deepmad_jax.data.dataset import Source
 from deepmad_jax.data.decode import CorruptImage
 from deepmad_jax.data.iterator import Batches
@@ -39,60 +39,6 @@ Decoding leaves the GIL."""
 MOST_IN_CHUNK = 64
 """Images that one worker makes at a time: enough that Grain's cost is spread, few enough that all
 workers share in the first batch."""
-
-MOST_ATTEMPTS = 100
-"""Corrupt images in a row after which the data set is taken for broken."""
-
-Chunk = dict[str, np.ndarray]
-"""Arrays by name, whose first axis runs over the samples."""
-
-
-class Samples(Protocol):
-    """What a batch holds. Worker processes get a copy, so it can be pickled."""
-
-    def empty(self, length: int) -> Chunk:
-        """Room for so many samples, zeros."""
-        ...
-
-    def maker(self) -> "Maker":
-        """What makes the samples of one chunk; it may keep memory for them."""
-        ...
-
-
-class Maker(Protocol):
-    """Makes one sample of ``element`` in place, at ``slot`` of ``chunk``.
-
-    With a generator for training, with None for the evaluation. Raises `CorruptImage` where the
-    element cannot be read.
-    """
-
-    def __call__(
-        self, chunk: Chunk, slot: int, element: Any, rng: np.random.Generator | None
-    ) -> None: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """How a stream is read.
-
-    Attributes:
-        name: of the data set, for messages.
-        corrupt_share: of the images that may be unreadable.
-        workers: processes; 0 reads in this one.
-        process_index, process_count: this process among those that share the data; None asks JAX.
-    """
-
-    name: str
-    corrupt_share: float
-    workers: int = 0
-    process_index: int | None = None
-    process_count: int | None = None
-
-    def place(self) -> tuple[int, int]:
-        """This process's index, and how many there are."""
-        if self.process_index is None or self.process_count is None:
-            return jax.process_index(), jax.process_count()
-        return self.process_index, self.process_count
 
 
 def endless(
@@ -112,11 +58,12 @@ def endless(
     """
     index, count = reading.place()
     share = _share(batch_size, count)
-    chunks = _TrainChunks(
-        source, samples, reading.name, seed % 2**32, _chunk_size(share), index=index, count=count
+    chunks = TrainChunks(
+        source, samples, reading, seed % 2**32, _chunk_size(share), index=index, count=count
     )
-    tally = Tally(reading.name, source, reading.corrupt_share)
-    return Batches(functools.partial(_read, chunks, share, reading.workers), tally)
+    tally = _tally(source, samples, reading)
+    start = functools.partial(_read, chunks, share, reading.workers)
+    return Batches(start, tally, reading.workers)
 
 
 def once(source: Source, samples: Samples, reading: Reading, *, batch_size: int) -> Batches:
@@ -134,9 +81,24 @@ def once(source: Source, samples: Samples, reading: Reading, *, batch_size: int)
     index, count = reading.place()
     share = _share(batch_size, count)
     num_batches = -(-len(source) // batch_size)
-    chunks = _EvalChunks(source, samples, num_batches * share, _chunk_size(share), index, count)
-    tally = Tally(reading.name, source, reading.corrupt_share)
-    return Batches(functools.partial(_read, chunks, share, reading.workers), tally)
+    chunks = EvalChunks(
+        source, samples, reading, num_batches * share, _chunk_size(share), index, count
+    )
+    tally = _tally(source, samples, reading)
+    start = functools.partial(_read, chunks, share, reading.workers)
+    return Batches(start, tally, reading.workers)
+
+
+def _tally(source: Source, samples: Samples, reading: Reading) -> Tally:
+    def why(number: int) -> str:
+        # By trying it once more: a reason in each batch would be memory for text that is rare.
+        try:
+            samples.maker()(samples.empty(1), 0, source[number], None)
+        except (CorruptImage, Unlabelled) as error:
+            return str(error)
+        return "the next try could read it"
+
+    return Tally(reading.name, source, reading.corrupt_share, why)
 
 
 def _share(batch_size: int, process_count: int) -> int:
@@ -167,16 +129,24 @@ def _read(chunks: Any, share: int, workers: int, first_batch: int) -> grain.Data
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-        moving = stream.to_iter_dataset(grain.ReadOptions(1, 1)).mp_prefetch(options)
+        moving = stream.to_iter_dataset(grain.ReadOptions(1, 1)).mp_prefetch(
+            options, worker_init_fn=_leave_interrupts_to_the_main_process
+        )
     else:
         # Threads that share one core cost a twentieth of it.
         threads = min(READ_THREADS, _cores())
         moving = stream.to_iter_dataset(grain.ReadOptions(threads, READ_THREADS))
-    if in_batch > 1:
+    # A chunk of a worker lies in shared memory until it is copied; who keeps a batch would keep it.
+    if in_batch > 1 or workers:
         moving = moving.batch(in_batch, batch_fn=_join)
         # In a thread: joining a batch of 2048 images at 224 pixels takes tens of milliseconds.
         moving = grain.experimental.ThreadPrefetchIterDataset(moving, prefetch_buffer_size=1)
     return iter(moving)
+
+
+def _leave_interrupts_to_the_main_process(worker: int, workers: int) -> None:
+    # Ctrl-C reaches them all; workers that die of it leave tracebacks and their shared memory.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _cores() -> int:
@@ -188,105 +158,3 @@ def _cores() -> int:
 
 def _join(chunks: Sequence[Chunk]) -> Chunk:
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
-
-@dataclasses.dataclass(frozen=True)
-class _TrainChunks:
-    """Chunk i of one process's part of the stream: images i * chunk to (i + 1) * chunk - 1."""
-
-    source: Source
-    samples: Samples
-    name: str
-    seed: int
-    chunk: int
-    index: int
-    count: int
-
-    def __len__(self) -> int:
-        return sys.maxsize  # endless, as Grain writes it
-
-    def __getitem__(self, place: int) -> Chunk:
-        source, size = self.source, len(self.source)
-        batch = _empty(self.samples, self.chunk)
-        keys = np.zeros(self.chunk, np.uint64)
-        draws, make = Draws(self.seed), self.samples.maker()
-        for slot in range(self.chunk):
-            in_stream = (place * self.chunk + slot) * self.count + self.index
-            epoch, in_epoch = divmod(in_stream, size)
-            number = int(_permutation(self.seed, epoch, size)[in_epoch])
-            rng = draws.at(in_stream)
-            keys[slot] = rng.bit_generator.random_raw()
-            # The next image takes the place of a corrupt one.
-            for attempt in range(MOST_ATTEMPTS + 1):
-                if attempt == MOST_ATTEMPTS:
-                    raise CorruptData(
-                        f"{attempt} images in a row of {self.name} cannot be read, from "
-                        f"{source.name_of(number)} on: prepare the data again."
-                    )
-                try:
-                    make(batch, slot, source[(number + attempt) % size], rng)
-                except CorruptImage:
-                    if batch["corrupt"][slot] == NOT_CORRUPT:
-                        batch["corrupt"][slot] = number
-                    continue
-                break
-        return batch | {"key": keys.view(np.uint32).reshape(-1, 2)}
-
-
-@dataclasses.dataclass(frozen=True)
-class _EvalChunks:
-    """Chunk i of one process's part of the evaluation, filled up to ``length`` images."""
-
-    source: Source
-    samples: Samples
-    length: int
-    chunk: int
-    index: int
-    count: int
-
-    def __len__(self) -> int:
-        return self.length // self.chunk
-
-    def __getitem__(self, place: int) -> Chunk:
-        batch = _empty(self.samples, self.chunk)
-        batch["mask"] = np.zeros(self.chunk, np.float32)
-        make = self.samples.maker()
-        for slot in range(self.chunk):
-            number = (place * self.chunk + slot) * self.count + self.index
-            if number >= len(self.source):
-                continue
-            try:
-                make(batch, slot, self.source[number], None)
-            except CorruptImage:
-                batch["corrupt"][slot] = number
-                continue
-            batch["mask"][slot] = 1.0
-        return batch
-
-
-def _empty(samples: Samples, length: int) -> Chunk:
-    return samples.empty(length) | {"corrupt": np.full(length, NOT_CORRUPT, np.int64)}
-
-
-class Draws:
-    """Random numbers for each place in the stream, a function of (seed, place) alone.
-
-    One counter-based generator that is given another key for each image: making a generator anew
-    would take eight times as long.
-    """
-
-    def __init__(self, seed: int):
-        bits = np.random.Philox(key=np.array([seed, 0], np.uint64))
-        self._fresh, self._generator = bits.state, np.random.Generator(bits)
-
-    def at(self, place: int) -> np.random.Generator:
-        """The generator of a place; the one handed out before must not be used any more."""
-        self._fresh["state"]["key"][1] = place
-        self._generator.bit_generator.state = self._fresh
-        return self._generator
-
-
-@functools.lru_cache(maxsize=2)
-def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    # Philox by name: what `default_rng` stands for may change, and with it every run's order.
-    return np.random.Generator(np.random.Philox((seed, epoch))).permutation(size)

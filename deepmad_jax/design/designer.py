@@ -39,11 +39,11 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
             constraint and the best value that can be reached.
     """
     began = time.perf_counter()
-    feasible.check_floors(problem)
     prepared = prepare(problem)
-    solution = relaxed_optimum(prepared, effort.starts)
+    feasible.check_floors(prepared)
+    solution = relaxed_optimum(prepared)
     starts = _starts(prepared, solution, effort)
-    design = round_solution(problem, solution, starts, name, effort)
+    design = round_solution(prepared, solution, starts, name, effort)
     return dataclasses.replace(design, seconds=time.perf_counter() - began)
 
 
@@ -51,9 +51,9 @@ def _starts(prepared: Prepared, solution: Solution, effort: Effort) -> Starts:
     """Whole networks to begin the integer search from."""
     problem, lattice = prepared.problem, prepared.lattice
     if problem.convention == "paper" and not problem.extras:
-        fixed = FixedChoices(problem)
-        choices = leading_choices(problem, fixed, solution.x, effort.choices)
-        points = dive(problem, lattice, fixed, choices, effort.beam)
+        fixed = FixedChoices(prepared)
+        choices = leading_choices(prepared, fixed, solution.x, effort.choices)
+        points = dive(prepared, fixed, choices, effort.beam)
         return Starts(points, float(choices.value[0]))
     # Another way of counting, or further limits: the relaxed optima at depths a block away.
     low, high = (ends[prepared.layout.depth] for ends in (lattice.low, lattice.high))

@@ -109,6 +109,7 @@ def differing_design(config: Config, workdir: Path) -> list[str]:
 _MAY_CHANGE = (
     "data.corrupt_share",
     "data.data_dir",
+    "data.unlabelled",
     "data.workers",
     "train.eval_batch_size",
     "train.log_every_steps",

@@ -29,6 +29,8 @@ def prepared(tmp_path_factory):
     folder, data_dir = tmp_path_factory.mktemp("folder"), tmp_path_factory.mktemp("tfds")
     write(folder, "train", {"ant": 2, "bee": 3, "cow": 1})
     write(folder, "val", {"ant": 1, "bee": 4, "cow": 2})
+    for name in (".ipynb_checkpoints", "empty"):  # no classes
+        (folder / "train" / name).mkdir()
     code, said, errors = prepare("pets", "--folder", folder, "--data_dir", data_dir)
     assert code == 0, errors
     return folder, data_dir, said
@@ -64,6 +66,21 @@ def test_imagenet_without_its_tar_files_says_what_to_fetch(tmp_path):
     assert "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar not found in" in errors
     assert str(tmp_path / "downloads" / "manual") in errors
     assert "156 GiB" in errors
+
+
+def test_address_to_write_to_is_refused(tmp_path):
+    code, _, errors = prepare("pets", "--folder", tmp_path, "--data_dir", "gs://bucket/tfds")
+    assert code == 2
+    assert "gs://bucket/tfds is an address, but only folders and files of this machine" in errors
+
+
+def test_home_of_the_user_is_found(prepared, tmp_path, monkeypatch):
+    folder, _, _ = prepared
+    monkeypatch.setenv("HOME", str(folder.parent))
+    given = ("--folder", f"~/{folder.name}", "--data_dir", f"~/{tmp_path.name}")
+    code, said, errors = prepare("pets", *given)
+    assert code == 0, errors
+    assert f"Prepared {folder.parent / tmp_path.name / 'pets'}" in said
 
 
 def tar_of(path, files):

@@ -1,13 +1,16 @@
+import io
 import json
 import sys
 
 import jpeg_set
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
+from written_by_hand import GREY, png
 
 from deepmad_jax.config import DataConfig
 from deepmad_jax.data import eval_batches, open_dataset, train_batches
-from deepmad_jax.data.prepared import RecordSource
+from deepmad_jax.data.record_source import RecordSource
 from deepmad_jax.errors import InvalidConfig, MissingData
 
 
@@ -99,7 +102,7 @@ def test_damaged_image_in_a_record_is_named_by_its_file(data_dir, monkeypatch, c
     monkeypatch.setattr(RecordSource, "__getitem__", read)
     batches = list(eval_batches(dataset, config, batch_size=7))
     assert batches[0]["mask"].tolist() == [1, 1, 1, 0, 1, 1, 1]
-    assert damaged[0].endswith(".jpg (record 3)")
+    assert damaged[0].endswith(".jpg (record 3 of validation)")
     assert f"skipped a corrupt image of coloured_tiles: {damaged[0]}" in capfd.readouterr().err
 
 
@@ -132,6 +135,44 @@ def test_splits_without_images_or_sense_are_refused(data_dir, split, message):
 def test_data_set_without_images_is_refused(data_dir):
     with pytest.raises(InvalidConfig, match=r"features text.*needs 'image' and 'label'"):
         open_for_colour(config_of(data_dir, name="sentences"))
+
+
+class Deep(tfds.core.GeneratorBasedBuilder):
+    """Ramps from black to white of 16 bits."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        image = tfds.features.Image(shape=(8, 9, 1), dtype=np.uint16, encoding_format="png")
+        features = {"image": image, "label": tfds.features.ClassLabel(num_classes=1)}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {"train": self._generate_examples(), "validation": self._generate_examples()}
+
+    def _generate_examples(self):
+        ramp = np.linspace(0, 65535, 9).round().astype(int)[None].repeat(8, 0)
+        yield 0, {"image": io.BytesIO(png(ramp, 16, GREY)), "label": 0}
+
+
+def test_images_of_16_bits_run_from_black_to_white(tmp_path):
+    jpeg_set.prepare(Deep, tmp_path)
+    config = config_of(tmp_path, "deep", eval_crop=1.0)
+    dataset = open_dataset(config, resolution_px=8, channels=1, classes=1)
+    (batch,) = eval_batches(dataset, config, batch_size=1)
+    # The central 8 of 9 columns, which are 32 grey levels apart: half a column at each end.
+    columns = batch["image"][0, :, :, 0].mean(0)
+    np.testing.assert_allclose(columns, np.linspace(16, 239, 8), atol=8)
+
+
+def test_images_of_floats_are_refused(tmp_path):
+    jpeg_set.prepare(Deep, tmp_path)
+    features = next(tmp_path.rglob("features.json"))
+    assert '"dtype": "uint16"' in features.read_text()
+    features.write_text(features.read_text().replace('"uint16"', '"float32"'))
+    with pytest.raises(InvalidConfig, match=r"images of deep are float32, and nothing says which"):
+        open_dataset(config_of(tmp_path, "deep"), resolution_px=8, channels=1, classes=1)
 
 
 def test_missing_imagenet_says_where_it_looked_and_what_to_do(tmp_path):

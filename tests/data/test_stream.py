@@ -141,7 +141,7 @@ def test_images_are_flipped_with_the_probability():
     marked = np.zeros((200, 16, 16, 1), np.uint8)
     marked[:, :, :4] = 255
     dataset = dataclasses.replace(
-        numbered(), train=ArraySource(marked, np.arange(200, dtype=np.int32))
+        numbered(), train=ArraySource(marked, np.arange(200, dtype=np.int32)), classes=200
     )
     for probability in (0.0, 0.3, 1.0):
         config = dataclasses.replace(SHIFT, flip=probability)

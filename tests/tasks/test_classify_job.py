@@ -11,6 +11,7 @@ from flax import nnx
 from deepmad_jax.arch import Architecture, Stage, Stem
 from deepmad_jax.config import Config, DataConfig, TrainConfig
 from deepmad_jax.data import open_dataset
+from deepmad_jax.data.fake import FakeSource
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError
 from deepmad_jax.nets import Network
 from deepmad_jax.nets.cpu_conv import conv_for_cpu
@@ -119,6 +120,20 @@ def test_evaluation_does_not_depend_on_its_batch_size(trained, eval_batch_size):
     assert ours == sevens
 
 
+def test_evaluation_without_a_usable_image_is_refused(trained, monkeypatch):
+    def unlabelled(source, index):
+        return {**read(source, index), "label": -1}
+
+    read = FakeSource.__getitem__
+    monkeypatch.setattr(FakeSource, "__getitem__", unlabelled)
+    before = lines_of(trained.workdir)
+    with pytest.raises(UserError, match=r"its label is -1.*--config\.data\.unlabelled=drop"):
+        evaluate(CONFIG, ARCH, trained.workdir)
+    with pytest.raises(UserError, match=r"No image of the evaluation of fake could be used"):
+        evaluate(with_data(unlabelled="drop"), ARCH, trained.workdir)
+    assert lines_of(trained.workdir) == before
+
+
 def test_last_evaluation_line_of_a_step_is_the_latest_result(trained):
     result = evaluate(CONFIG, ARCH, trained.workdir)
     lines = lines_of(trained.workdir)
@@ -171,7 +186,7 @@ def test_checkpoint_of_an_architecture_of_equal_shapes_is_refused(trained):
 
 
 def test_evaluation_asks_nothing_of_the_training_batch_and_schedule(trained):
-    config = with_train(batch_size=31, warmup_epochs=1000.0)
+    config = with_train(batch_size=31, epochs=2000.0, warmup_epochs=1000.0)
     assert evaluate(config, ARCH, trained.workdir)["images"] == 20
 
 

@@ -17,9 +17,8 @@ import jax
 import numpy as np
 
 from deepmad_jax.design.certificate.boxes import Bounded, Boxes, bound_boxes
-from deepmad_jax.design.program.lattice import inner_bounds, lattice_of
-from deepmad_jax.design.program.layout import Layout
-from deepmad_jax.design.program.posynomials import posynomials_of
+from deepmad_jax.design.program.lattice import inner_bounds
+from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.errors import UserError
 
@@ -71,7 +70,7 @@ def certify(
             "that of any network within the budgets."
         )
     began = time.perf_counter()
-    search = _Search(problem, incumbent)
+    search = _Search(prepare(problem), incumbent)
     search.root()
     while search.heap and search.nodes < nodes and time.perf_counter() - began < seconds:
         search.step(int(min(BATCH, nodes - search.nodes)))
@@ -92,10 +91,10 @@ def certify(
 class _Search:
     """Open boxes in a heap, largest bound first."""
 
-    def __init__(self, problem: Problem, incumbent: float):
-        self.program = posynomials_of(problem)
+    def __init__(self, prepared: Prepared, incumbent: float):
+        self.program = prepared.posynomials
         self.incumbent = float(incumbent)
-        self.first = _whole_space(problem)
+        self.first = _whole_space(prepared)
         self.nodes = 0
         self.heap: list[tuple[float, int, tuple[np.ndarray, ...]]] = []
         self.closed: list[float] = []  # bounds of boxes that cannot be split further
@@ -160,11 +159,10 @@ class _Search:
             return jax.tree.map(lambda part: np.asarray(part)[:count], result)
 
 
-def _whole_space(problem: Problem) -> Boxes:
+def _whole_space(prepared: Prepared) -> Boxes:
     """The box that holds every network of the lattice."""
-    lattice, stages = lattice_of(problem), problem.num_stages
-    parts = Layout(stages)
-    m = lattice.multiple
+    problem, lattice, parts = prepared.problem, prepared.lattice, prepared.layout
+    stages, m = parts.stages, lattice.multiple
     ratio = np.log([problem.inner_ratio[0], problem.inner_ratio[-1]])
     # The lattice lets a ratio pass by a rounding, which the box must hold too.
     ratio = ratio + np.array([-1e-8, 1e-8])

@@ -12,9 +12,9 @@ from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.perceptron.program import check_floors, evaluate_mlp, mlp_data_of, split
 from deepmad_jax.design.perceptron.relax import solve_relaxed_mlp
 from deepmad_jax.design.perceptron.search import search_mlp
+from deepmad_jax.design.program.evaluate import REAL_SLACK
 
 __all__ = ["MlpDesign", "MlpProblem", "design_mlp"]
-from deepmad_jax.design.program.evaluate import REAL_SLACK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +54,10 @@ def design_mlp(problem: MlpProblem, name: str = "mlp") -> MlpDesign:
     (40, 40, 40, 40)
     """
     began = time.perf_counter()
-    check_floors(problem)
-    x, entropy, solved = solve_relaxed_mlp(problem)
-    u, candidates = search_mlp(problem, x)
+    data = mlp_data_of(problem)
+    check_floors(problem, data)
+    x, entropy, solved = solve_relaxed_mlp(problem, data)
+    u, candidates = search_mlp(problem, data, x)
     width, depth = split(u)
     width = width * problem.multiple_of
     stages = zip(width.astype(int).tolist(), depth.astype(int).tolist(), strict=True)
@@ -66,7 +67,7 @@ def design_mlp(problem: MlpProblem, name: str = "mlp") -> MlpDesign:
         widths=tuple(w for w, d in stages for _ in range(d)),
         classes=problem.classes,
     )
-    numbers = evaluate_mlp(mlp_data_of(problem), width, depth)
+    numbers = evaluate_mlp(data, width, depth)
     assert arch.num_params == numbers.params, (arch.num_params, numbers.params)
     assert numbers.params <= problem.params
     assert numbers.rho <= problem.rho * (1.0 + REAL_SLACK)

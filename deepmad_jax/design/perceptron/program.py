@@ -67,10 +67,10 @@ def split(values: Array) -> tuple[Array, Array]:
     return values[..., :stages], values[..., stages:]
 
 
-def check_floors(problem: MlpProblem) -> None:
+def check_floors(problem: MlpProblem, data: MlpData) -> None:
     """Raises `InfeasibleProblem` where a budget lies below what the space can reach by itself."""
     stages, (low, high) = problem.num_stages, problem.width_units
-    data, ones = mlp_data_of(problem), np.ones(problem.num_stages)
+    ones = np.ones(stages)
     least = evaluate_mlp(data, low * problem.multiple_of * ones, problem.min_depth * ones)
     if least.params > problem.params:
         raise InfeasibleProblem(

@@ -13,7 +13,6 @@ from deepmad_jax.design.perceptron.program import (
     MlpData,
     MlpNumbers,
     evaluate_mlp,
-    mlp_data_of,
     split,
 )
 from deepmad_jax.design.program.arrays import Array, namespace
@@ -26,7 +25,9 @@ STARTS = 8
 BOX_WEIGHT = 10.0
 
 
-def solve_relaxed_mlp(problem: MlpProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def solve_relaxed_mlp(
+    problem: MlpProblem, data: MlpData
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Local optima of the relaxed program from `STARTS` starts, one row each.
 
     Returns:
@@ -34,7 +35,7 @@ def solve_relaxed_mlp(problem: MlpProblem) -> tuple[np.ndarray, np.ndarray, np.n
         entropy: at them, nats, (starts,).
         solved: whether no constraint is exceeded by more than `MAX_VIOLATION`, (starts,).
     """
-    data, box = mlp_data_of(problem), _box_of(problem)
+    box = _box_of(problem)
     with jax.enable_x64(True):
         results = _solve_starts(data, box, _starts(problem, data, box))
         x, entropy, violation = jax.tree.map(np.asarray, results)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from deepmad_jax.design.perceptron.problem import MlpProblem
-from deepmad_jax.design.perceptron.program import evaluate_mlp, mlp_data_of, split
+from deepmad_jax.design.perceptron.program import MlpData, evaluate_mlp, split
 from deepmad_jax.design.program.evaluate import REAL_SLACK
 from deepmad_jax.errors import InfeasibleProblem
 
@@ -23,7 +23,7 @@ LADDER = (0, 1, -1, 2, -2, 4, -4, 8, -8, 16, -16)
 _INFEASIBLE = -1e15
 
 
-def search_mlp(problem: MlpProblem, x: np.ndarray) -> tuple[np.ndarray, int]:
+def search_mlp(problem: MlpProblem, data: MlpData, x: np.ndarray) -> tuple[np.ndarray, int]:
     """Coordinates of the best feasible network, and the number of candidates tried."""
     rng = np.random.default_rng(problem.seed)
     starts = np.exp(x) / np.repeat([problem.multiple_of, 1.0], problem.num_stages)
@@ -33,22 +33,24 @@ def search_mlp(problem: MlpProblem, x: np.ndarray) -> tuple[np.ndarray, int]:
     # The relaxed optima first, then kicks from whatever is best.
     for i in range(len(starts) + KICKS):
         u = starts[i] if i < len(starts) else best + moves[rng.integers(len(moves), size=3)].sum(0)
-        u, reached, tried = _climb(problem, moves, u)
+        u, reached, tried = _climb(problem, data, moves, u)
         candidates += tried
         if reached > value:
             best, value = u, reached
     if value <= _INFEASIBLE:
-        raise _conflict(problem, best)
+        raise _conflict(problem, data, best)
     return best, candidates
 
 
-def _climb(problem: MlpProblem, moves: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, float, int]:
+def _climb(
+    problem: MlpProblem, data: MlpData, moves: np.ndarray, u: np.ndarray
+) -> tuple[np.ndarray, float, int]:
     """The point that steepest ascent over ``moves`` reaches, its score, and candidates tried."""
-    u = _complete(problem, u[None])[0]
-    value, candidates = float(_score(problem, u[None])[0]), 1
+    u = _complete(problem, data, u[None])[0]
+    value, candidates = float(_score(problem, data, u[None])[0]), 1
     while True:
-        around = _complete(problem, u + moves)
-        scores = _score(problem, around)
+        around = _complete(problem, data, u + moves)
+        scores = _score(problem, data, around)
         candidates += len(around)
         i = int(scores.argmax())
         if scores[i] <= value:
@@ -71,7 +73,7 @@ def _moves(problem: MlpProblem) -> np.ndarray:
     return np.unique(moves, axis=0)
 
 
-def _complete(problem: MlpProblem, u: np.ndarray) -> np.ndarray:
+def _complete(problem: MlpProblem, data: MlpData, u: np.ndarray) -> np.ndarray:
     """u within its bounds, with the greatest last width that the params allow, shape (n, 2 S)."""
     stages, (low, high) = problem.num_stages, problem.width_units
     least = np.concatenate([np.full(stages, low), np.full(stages, problem.min_depth)])
@@ -81,12 +83,12 @@ def _complete(problem: MlpProblem, u: np.ndarray) -> np.ndarray:
         u[:, stages - 1] = high
         return u
     # params = a c^2 + b c + rest in the last width c, where a counts its repeated layers.
-    data, rest = mlp_data_of(problem), u.copy()
+    rest = u.copy()
     rest[:, stages - 1] = 0.0
     before = rest[:, stages - 2] * problem.multiple_of if stages > 1 else data.input_width
     a = u[:, -1] - 1.0
     b = before + 1.0 + a + problem.classes
-    used = _params_without_last(problem, u)
+    used = _params_without_last(problem, data, u)
     left = np.maximum(problem.params - used, 0.0)
     # The stable root of a c^2 + b c = left, which also serves where a is 0.
     c = 2.0 * left / (b + np.sqrt(b * b + 4.0 * a * left))
@@ -94,29 +96,29 @@ def _complete(problem: MlpProblem, u: np.ndarray) -> np.ndarray:
     return u
 
 
-def _params_without_last(problem: MlpProblem, u: np.ndarray) -> np.ndarray:
+def _params_without_last(problem: MlpProblem, data: MlpData, u: np.ndarray) -> np.ndarray:
     """Params of all stages but the last, and the classifier's biases."""
     width, depth = split(u)
     width, depth = width[:, :-1] * problem.multiple_of, depth[:, :-1]
     if not width.shape[1]:
         return np.full(len(u), float(problem.classes))
-    numbers = evaluate_mlp(mlp_data_of(problem), width, depth)
+    numbers = evaluate_mlp(data, width, depth)
     return np.asarray(numbers.params - width[:, -1] * problem.classes)
 
 
-def _score(problem: MlpProblem, u: np.ndarray) -> np.ndarray:
+def _score(problem: MlpProblem, data: MlpData, u: np.ndarray) -> np.ndarray:
     """Entropy where feasible; otherwise below `_INFEASIBLE`, more for less excess."""
     width, depth = split(u)
-    numbers = evaluate_mlp(mlp_data_of(problem), width * problem.multiple_of, depth)
+    numbers = evaluate_mlp(data, width * problem.multiple_of, depth)
     over = np.maximum(numbers.params / problem.params - 1.0, 0.0)
     over = over + np.maximum(numbers.rho / problem.rho - 1.0, 0.0)
     met = (numbers.params <= problem.params) & (numbers.rho <= problem.rho * (1.0 + REAL_SLACK))
     return np.where(met, numbers.entropy, _INFEASIBLE * (1.0 + np.minimum(over, 1e6)))
 
 
-def _conflict(problem: MlpProblem, closest: np.ndarray) -> InfeasibleProblem:
+def _conflict(problem: MlpProblem, data: MlpData, closest: np.ndarray) -> InfeasibleProblem:
     width, depth = split(closest)
-    numbers = evaluate_mlp(mlp_data_of(problem), width * problem.multiple_of, depth)
+    numbers = evaluate_mlp(data, width * problem.multiple_of, depth)
     return InfeasibleProblem(
         f"No MLP was found with at most {problem.params:,.0f} parameters and rho at most "
         f"{problem.rho:.4g}: the closest has {numbers.params:,.0f} parameters and rho "

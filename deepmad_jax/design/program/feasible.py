@@ -12,9 +12,10 @@ from deepmad_jax.arch.cost import fan_in
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.rows import is_main_path
 from deepmad_jax.design.program.entropy import effectiveness
-from deepmad_jax.design.program.evaluate import REAL_SLACK, Numbers, data_of, evaluate, form_of
-from deepmad_jax.design.program.lattice import Lattice, inner_bounds, lattice_of, repair, to_point
+from deepmad_jax.design.program.evaluate import REAL_SLACK, Numbers, evaluate
+from deepmad_jax.design.program.lattice import inner_bounds, repair, to_point
 from deepmad_jax.design.program.limits import COUNTS, UNITS
+from deepmad_jax.design.program.prepared import Prepared
 from deepmad_jax.design.program.problem import BUDGETS, EXTRAS, Problem
 from deepmad_jax.errors import InfeasibleProblem
 
@@ -28,19 +29,19 @@ WHOLE = ("macs", "params", *COUNTS)
 _UNITS = {"macs": "MACs", "params": "parameters", **UNITS}
 
 
-def check_floors(problem: Problem) -> None:
+def check_floors(prepared: Prepared) -> None:
     """Raises `InfeasibleProblem` where a budget lies below what the space can reach by itself."""
-    form, data, lattice = form_of(problem), data_of(problem), lattice_of(problem)
-    smallest = evaluate(form, data, to_point(lattice, smallest_network(lattice, problem)))
+    problem = prepared.problem
+    smallest = _numbers(prepared, smallest_network(prepared))
     for name, floor in (
         ("macs", smallest.macs),
         ("params", smallest.params),
-        ("rho", least_rho(problem)),
+        ("rho", least_rho(prepared)),
     ):
         budget = getattr(problem, name)
         if floor > budget * (1.0 + (REAL_SLACK if name == "rho" else 0.0)):
             if name == "rho":
-                shallow = evaluate(form, data, to_point(lattice, widest_network(lattice, problem)))
+                shallow = _numbers(prepared, widest_network(prepared))
                 reason = (
                     f"the widest, shallowest has {_show(name, float(shallow.rho))}, and none can "
                     f"have less than {_show(name, floor)}"
@@ -81,15 +82,16 @@ def explain_conflict(problem: Problem, closest: Numbers) -> InfeasibleProblem:
     )
 
 
-def smallest_network(lattice: Lattice, problem: Problem) -> np.ndarray:
+def smallest_network(prepared: Prepared) -> np.ndarray:
     """Coordinates of the cheapest network, shape (1 + 4 S,).
 
     Raises:
         InfeasibleProblem: some stage has no width with an inner width on the lattice.
     """
+    problem, lattice = prepared.problem, prepared.lattice
     u = np.array(lattice.low)
     below = u[0]
-    for i in range(1, 1 + problem.num_stages):
+    for i in range(1, 1 + prepared.layout.stages):
         start = max(below, u[i]) if problem.monotone else u[i]
         widths = np.arange(start, lattice.high[i] + 1)
         least, most = inner_bounds(lattice, widths * lattice.multiple)
@@ -107,16 +109,15 @@ def smallest_network(lattice: Lattice, problem: Problem) -> np.ndarray:
     return np.asarray(repair(lattice, u))
 
 
-def least_rho(problem: Problem) -> float:
+def least_rho(prepared: Prepared) -> float:
     """A value that rho exceeds or equals in every network of the space, in either convention.
 
     With N layers, one of them the stem, rho = N / wbar is least where all but the stem have the
     greatest fan-in; the least over every N the depths allow is taken.
     """
-    lattice = lattice_of(problem)
-    widest = widest_network(lattice, problem)
+    problem, lattice, depths = prepared.problem, prepared.lattice, prepared.layout.depth
+    widest = widest_network(prepared)
     counts, greatest, stem_log = [], 0.0, 0.0
-    depths = slice(1 + 3 * problem.num_stages, None)
     for bound in (lattice.low, lattice.high):
         widest[depths] = bound[depths]
         rows = layer_table(problem.architecture("widest", to_point(lattice, widest)))
@@ -128,15 +129,18 @@ def least_rho(problem: Problem) -> float:
     return float(effectiveness(layers, stem_log + (layers - 1) * greatest).min())
 
 
-def widest_network(lattice: Lattice, problem: Problem) -> np.ndarray:
+def widest_network(prepared: Prepared) -> np.ndarray:
     """Coordinates of the shallowest network with the widest layers, shape (1 + 4 S,)."""
+    lattice, parts = prepared.lattice, prepared.layout
     u = np.array(lattice.high)
-    stages = problem.num_stages
-    u[1 + 3 * stages :] = lattice.low[1 + 3 * stages :]
-    if problem.monotone:  # no stage may be wider than a later one can be
-        widths = u[: 1 + stages]
-        u[: 1 + stages] = np.minimum.accumulate(widths[::-1])[::-1]
+    u[parts.depth] = lattice.low[parts.depth]
+    if prepared.problem.monotone:  # no stage may be wider than a later one can be
+        u[parts.widths] = np.minimum.accumulate(u[parts.widths][::-1])[::-1]
     return np.asarray(repair(lattice, u))
+
+
+def _numbers(prepared: Prepared, u: np.ndarray) -> Numbers:
+    return evaluate(prepared.form, prepared.data, to_point(prepared.lattice, u))
 
 
 def _show(name: str, value: float) -> str:

@@ -1,11 +1,13 @@
 """A problem with all that is derived from it, made once and handed down."""
 
 import dataclasses
+import functools
 
 from deepmad_jax.design.program.box import Box, box_of
 from deepmad_jax.design.program.evaluate import Data, Form, data_of, form_of
 from deepmad_jax.design.program.lattice import Lattice, lattice_of
 from deepmad_jax.design.program.layout import Layout
+from deepmad_jax.design.program.posynomials import Posynomials, posynomials_of
 from deepmad_jax.design.program.problem import Problem
 
 
@@ -27,6 +29,11 @@ class Prepared:
     lattice: Lattice
     box: Box
     layout: Layout
+
+    @functools.cached_property
+    def posynomials(self) -> Posynomials:
+        """The program as sums of exponentials, in the paper's convention."""
+        return posynomials_of(self.problem)
 
 
 def prepare(problem: Problem) -> Prepared:

@@ -30,6 +30,7 @@ from deepmad_jax.design.program.lattice import (
     structural_violation,
     to_point,
 )
+from deepmad_jax.design.program.layout import Layout
 
 STRICTNESS = 1.5
 """What overspending costs, in relaxed multipliers: above 1, or chains would leave the budgets."""
@@ -78,7 +79,8 @@ EXCHANGED = 0.2
 def draw_noise(seed: int, steps: int, chains: int, size: int) -> Noise:
     """The noise of a seed."""
     rng = np.random.default_rng(seed)
-    shape, count, stages = (chains, steps), chains * steps, (size - 1) // 4
+    shape, count, parts = (chains, steps), chains * steps, Layout.of_size(size)
+    stages, depths = parts.stages, np.arange(size)[parts.depth]
     jump = np.zeros((count, size), np.float32)
     for i in range(MOST_MOVED):
         moved = 1.0 if i == 0 else rng.random(count, dtype=np.float32) < 0.5
@@ -89,8 +91,8 @@ def draw_noise(seed: int, steps: int, chains: int, size: int) -> Noise:
         gains = rng.integers(stages, size=chosen.size)
         loses = (gains + rng.integers(1, stages, size=chosen.size)) % stages
         jump[chosen] = 0.0
-        jump[chosen, 1 + 3 * stages + gains] = 0.5
-        jump[chosen, 1 + 3 * stages + loses] = -0.5
+        jump[chosen, depths[gains]] = 0.5
+        jump[chosen, depths[loses]] = -0.5
     trade = rng.uniform(LEAST_TRADE, 1.0, shape).astype(np.float32)
     # 1 - random() lies in (0, 1], whose logarithm is finite.
     log_uniform = np.log1p(-rng.random(shape, dtype=np.float32))

@@ -5,22 +5,9 @@ import math
 
 import numpy as np
 
-from deepmad_jax.design.program.evaluate import (
-    Numbers,
-    data_of,
-    evaluate,
-    form_of,
-    spent,
-    within_limits,
-)
-from deepmad_jax.design.program.lattice import (
-    Lattice,
-    lattice_of,
-    repair,
-    structural_violation,
-    to_point,
-)
-from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.program.evaluate import Numbers, evaluate, spent, within_limits
+from deepmad_jax.design.program.lattice import repair, structural_violation, to_point
+from deepmad_jax.design.program.prepared import Prepared
 
 INFEASIBLE = -1e15
 """Scores of infeasible points lie below this, ordered by violation; objectives never do."""
@@ -32,18 +19,18 @@ class Ascent:
     """Steepest ascent on the lattice of one problem, counting candidates.
 
     Attributes:
-        problem, form, data, lattice: the problem.
+        prepared, form, data, lattice: the problem.
         candidates: integer networks evaluated.
         history: best objective after each improvement of the ascent.
     """
 
-    def __init__(self, problem: Problem):
-        self.problem = problem
-        self.form, self.data = form_of(problem), data_of(problem)
-        self.lattice = lattice_of(problem)
+    def __init__(self, prepared: Prepared):
+        self.prepared = prepared
+        self.form, self.data = prepared.form, prepared.data
+        self.lattice = prepared.lattice
         self.candidates = 0
         self.history: list[float] = []
-        self._steps = _steps(problem, self.lattice)
+        self._steps = _steps(prepared)
         self._moves: dict[int, np.ndarray] = {}
 
     def numbers(self, u: np.ndarray) -> Numbers:
@@ -77,13 +64,12 @@ class Ascent:
                 self.history.append(value)
 
 
-def _steps(problem: Problem, lattice: Lattice) -> np.ndarray:
+def _steps(prepared: Prepared) -> np.ndarray:
     """Every single step of one coordinate up or down, (steps, 1 + 4 S)."""
-    stages = problem.num_stages
-    free = lattice.low < lattice.high
-    if problem.fixed_ratio:
-        free[1 + stages : 1 + 2 * stages] = False
-    unit = np.eye(1 + 4 * stages)[free]
+    free = prepared.lattice.low < prepared.lattice.high
+    if prepared.problem.fixed_ratio:
+        free[prepared.layout.inner] = False
+    unit = np.eye(prepared.layout.size)[free]
     return np.concatenate([unit, -unit])
 
 

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepmad_jax.design.program.lattice import lattice_of
-from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.program.prepared import Prepared
 from deepmad_jax.design.search.fixed_choices import FixedChoices
 
 EXPANDED = 4  # choices whose neighbours are valued at once
@@ -46,16 +45,16 @@ class Choices(NamedTuple):
         return Choices(*(part[index] for part in self))
 
 
-def leading_choices(problem: Problem, fixed: FixedChoices, x: np.ndarray, count: int) -> Choices:
+def leading_choices(prepared: Prepared, fixed: FixedChoices, x: np.ndarray, count: int) -> Choices:
     """The most promising choices, at most ``count``.
 
     Args:
-        problem: in the paper's convention, without further limits.
+        prepared: a problem in the paper's convention, without further limits.
         fixed: of the problem.
         x: the relaxed optimum, (1 + 4 S,), where the search begins.
         count: choices given, at most.
     """
-    search = _Search(problem, fixed, x)
+    search = _Search(prepared, fixed, x)
     depth_moves, other_moves = search.depth_moves(), search.other_moves()
     search.climb([search.start(x)], depth_moves)
     if len(other_moves):
@@ -68,13 +67,13 @@ def leading_choices(problem: Problem, fixed: FixedChoices, x: np.ndarray, count:
 class _Search:
     """What was found so far: choices with their values and y."""
 
-    def __init__(self, problem: Problem, fixed: FixedChoices, x: np.ndarray):
-        lattice = lattice_of(problem)
-        self.stages = stages = problem.num_stages
+    def __init__(self, prepared: Prepared, fixed: FixedChoices, x: np.ndarray):
+        lattice, self.layout = prepared.lattice, prepared.layout
+        self.stages = stages = self.layout.stages
         self.fixed, self.sizes = fixed, np.asarray(lattice.kernels)
         self.at = fixed.unknowns_of(x)
-        self.ties_pay = fixed.conditional.any() and problem.monotone
-        low, high = (ends[1 + 3 * stages :] for ends in (lattice.low, lattice.high))
+        self.ties_pay = fixed.conditional.any() and prepared.problem.monotone
+        low, high = (ends[self.layout.depth] for ends in (lattice.low, lattice.high))
         self.low = np.concatenate([low, np.full(stages, _FREE), np.zeros(stages)])
         self.high = np.concatenate([high, np.full(stages, self.sizes.size - 1), np.ones(stages)])
         self.found: dict[Choice, tuple[float, np.ndarray]] = {}
@@ -82,7 +81,7 @@ class _Search:
     def start(self, x: np.ndarray) -> Choice:
         """The whole depths nearest to the relaxed optimum's, all else left free."""
         stages = self.stages
-        depth = np.rint(np.exp(x[1 + 3 * stages :]))
+        depth = np.rint(np.exp(x[self.layout.depth]))
         depth = np.clip(depth, self.low[:stages], self.high[:stages])
         return (*depth.astype(int).tolist(), *[_FREE] * stages, *[0] * stages)
 
@@ -105,8 +104,8 @@ class _Search:
     def settled(self, choice: Choice) -> Choice:
         """The choice with the kernels and ties nearest to its relaxed optimum."""
         stages, y = self.stages, self.found[choice][1]
-        kernel = np.abs(np.exp(y[1 + 2 * stages :, None]) - self.sizes).argmin(-1)
-        tied = (np.diff(y[: 1 + stages]) < 0.02) & self.ties_pay
+        kernel = np.abs(np.exp(y[self.layout.kernel, None]) - self.sizes).argmin(-1)
+        tied = (np.diff(y[self.layout.widths]) < 0.02) & self.ties_pay
         return (*choice[:stages], *kernel.tolist(), *tied.astype(int).tolist())
 
     def restart(self) -> None:
@@ -134,7 +133,7 @@ class _Search:
         depth, kernel, tied = np.split(np.array(new), 3, axis=1)
         chosen = np.full((len(new), len(self.at)), np.nan)
         if not (kernel == _FREE).any():
-            chosen[:, 1 + 2 * self.stages :] = np.log(self.sizes)[kernel]
+            chosen[:, self.layout.kernel] = np.log(self.sizes)[kernel]
         ties = tied > 0 if tied.any() else None
         values = self.fixed.solve(depth.astype(float), self.at, chosen, ties)
         self.found |= dict(zip(new, zip(values.value.tolist(), values.y, strict=True), strict=True))

@@ -10,8 +10,8 @@ from collections import Counter
 
 import numpy as np
 
-from deepmad_jax.design.program.lattice import Lattice, inner_bounds, repair
-from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.program.lattice import inner_bounds, repair
+from deepmad_jax.design.program.prepared import Prepared
 from deepmad_jax.design.search.choices import Choices
 from deepmad_jax.design.search.fixed_choices import FixedChoices
 
@@ -20,28 +20,26 @@ COARSE = 5  # multiples below which a width is coarse
 ALIKE = 1  # networks of the same depths, kernels and ties in the diverse half of the beam
 
 
-def dive(
-    problem: Problem, lattice: Lattice, fixed: FixedChoices, choices: Choices, beam: int
-) -> np.ndarray:
+def dive(prepared: Prepared, fixed: FixedChoices, choices: Choices, beam: int) -> np.ndarray:
     """Lattice coordinates of promising integer networks, best first, (networks, 1 + 4 S).
 
     Most meet the budgets, some miss them by a little; what a squeeze is rounded by is not in their
     value.
 
     Args:
-        problem, lattice, fixed: the problem.
+        prepared, fixed: the problem.
         choices: where to begin.
         beam: partly whole networks that go on from each width to the next.
     """
-    stages, m = problem.num_stages, problem.multiple_of
-    widths = 1 + (1 if problem.fixed_ratio else 2) * stages
+    problem, lattice, parts = prepared.problem, prepared.lattice, prepared.layout
+    m = problem.multiple_of
     chosen = np.full(choices.y.shape, np.nan)
-    chosen[:, 1 + 2 * stages :] = np.log(lattice.kernels[choices.kernel])
-    sizes = choices.y[0, :widths].copy()
+    chosen[:, parts.kernel] = np.log(lattice.kernels[choices.kernel])
+    sizes = choices.y[0, parts.widths if problem.fixed_ratio else parts.channels].copy()
     # A width that others are tied to is fixed before them.
-    sizes[: 1 + stages] = np.maximum.accumulate(sizes[: 1 + stages])
+    sizes[parts.widths] = np.maximum.accumulate(sizes[parts.widths])
     for at in np.argsort(sizes, kind="stable"):
-        near = _candidates(problem, lattice, choices, chosen, int(at))
+        near = _candidates(prepared, choices, chosen, int(at))
         parent, which = np.nonzero(~np.isnan(near))
         if not len(parent):
             break  # what is fixed leaves this width nothing: the search repairs it
@@ -52,21 +50,22 @@ def dive(
         choices = choices._replace(value=values.value, y=values.y)
         best = _best(choices, beam)
         chosen, choices = chosen[best], choices.taken(best)
-    whole = np.rint(np.exp(choices.y[:, : 1 + 2 * stages]) / m)
+    whole = np.rint(np.exp(choices.y[:, parts.channels]) / m)
     u = np.concatenate([whole, choices.kernel, choices.depth], axis=1)
     return np.asarray(repair(lattice, u))
 
 
-def _candidates(
-    problem: Problem, lattice: Lattice, choices: Choices, chosen: np.ndarray, at: int
-) -> np.ndarray:
+def _candidates(prepared: Prepared, choices: Choices, chosen: np.ndarray, at: int) -> np.ndarray:
     """Distinct multiples to try for one width, NaN for none, (choices, `COARSE_NEAREST`)."""
-    low, high = _range(problem, lattice, np.exp(chosen) / problem.multiple_of, at)
-    real = np.exp(choices.y[:, at]) / problem.multiple_of
+    m = prepared.problem.multiple_of
+    low, high = _range(prepared, np.exp(chosen) / m, at)
+    real = np.exp(choices.y[:, at]) / m
     # On a coarse lattice the second nearest below or above may be the best.
     count = COARSE_NEAREST if real[0] < COARSE else NEAREST
     near = np.rint(real)[:, None] + np.arange(count) - count // 2
-    if 1 <= at <= problem.num_stages:  # a tied width follows the one before, whatever stands here
+    if (
+        1 <= at <= prepared.layout.stages
+    ):  # a tied width follows the one before, whatever stands here
         near = np.where(choices.tied[:, at - 1, None], near[:, :1], near)
     near = np.clip(near, low[:, None], high[:, None])
     repeated = np.diff(near, axis=1, prepend=-1.0) == 0
@@ -90,11 +89,10 @@ def _best(choices: Choices, beam: int) -> np.ndarray:
     return np.array(kept)
 
 
-def _range(
-    problem: Problem, lattice: Lattice, chosen: np.ndarray, at: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _range(prepared: Prepared, chosen: np.ndarray, at: int) -> tuple[np.ndarray, np.ndarray]:
     """Least and greatest multiples that one width may be beside those already fixed, (choices,)."""
-    stages, slack = problem.num_stages, 1e-9
+    problem, lattice, slack = prepared.problem, prepared.lattice, 1e-9
+    stages = prepared.layout.stages
     low = [np.full(len(chosen), lattice.low[at])]
     high = [np.full(len(chosen), lattice.high[at])]
     ratios = (problem.inner_ratio[0], problem.inner_ratio[-1])

@@ -11,14 +11,12 @@ class Round(NamedTuple):
         kept: distinct vectors of depths that the chains start from; unused in the first round.
         moves_depth: whether chains may change depths and kernels, or widths alone.
         coolest, hottest: least and greatest starting temperature, shares of the relaxed objective.
-        restarted: of the given starts, how many a third of the chains begin from once more.
     """
 
     kept: int
     moves_depth: bool
     coolest: float
     hottest: float
-    restarted: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +24,6 @@ class Effort:
     """How much the search tries; fixed numbers, so that every run tries the same candidates.
 
     Attributes:
-        starts: of the relaxed solve.
         choices, beam: of depths, kernels and ties where `dive` begins, and how many go on.
         chains, steps: of each round of annealing; one shape, one compilation.
         rounds: see `Round`.
@@ -35,7 +32,6 @@ class Effort:
         pairs, triples: points that get the ascent over pairs of steps, then over triples.
     """
 
-    starts: int
     choices: int
     beam: int
     chains: int
@@ -52,7 +48,6 @@ COOL = Round(0, True, 5e-4, 5e-3)
 # Free moves from many depths, cooler and from fewer points each time; then widths alone for the
 # leading depths; last a cool round free to move again.
 FULL = Effort(
-    starts=2,
     choices=64,
     beam=32,
     chains=128,
@@ -61,12 +56,12 @@ FULL = Effort(
         Round(0, True, 2e-3, 2e-2),
         Round(64, True, 1e-3, 1e-2),
         Round(32, True, 5e-4, 5e-3),
-        Round(16, False, 5e-4, 4e-3, restarted=4),
+        Round(16, False, 5e-4, 4e-3),
         Round(8, True, 2e-4, 2e-3),
     ),
     near=1e-3,
     pairs=8,
     triples=1,
 )
-QUICK = dataclasses.replace(FULL, starts=1, chains=64, steps=400, near=5e-3, pairs=4, triples=0)
+QUICK = dataclasses.replace(FULL, chains=64, steps=400, near=5e-3, pairs=4, triples=0)
 """For sweeps: few chains, and nearly always the one cool round alone."""

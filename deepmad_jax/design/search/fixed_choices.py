@@ -21,10 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from deepmad_jax.arch.layers import se_width
-from deepmad_jax.design.program.box import box_of
 from deepmad_jax.design.program.entropy import depth_penalty
-from deepmad_jax.design.program.posynomials import posynomials_of
-from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.program.layout import Layout
+from deepmad_jax.design.program.prepared import Prepared
 from deepmad_jax.design.search.interior_point import PRICE, dot, interior_point, times, weighted
 
 _MARGIN = 0.02  # of the box's width, which the start keeps from its ends
@@ -48,42 +47,43 @@ class FixedChoices:
     For the paper's convention without further limits.
     """
 
-    def __init__(self, problem: Problem):
-        program, stages = posynomials_of(problem), problem.num_stages
-        logs = 1 + 3 * stages
-        self.program, self.stages = program, stages
-        box = box_of(problem)
-        low, high = box.low[:logs], box.high[:logs]
-        inner = slice(1 + stages, 1 + 2 * stages)
-        self.ratio_fixed = problem.fixed_ratio
+    def __init__(self, prepared: Prepared):
+        self.program = program = prepared.posynomials
+        self.layout = parts = prepared.layout
+        width, inner = parts.width, parts.inner
+        low, high = prepared.box.low[parts.shape], prepared.box.high[parts.shape]
+        self.ratio_fixed = prepared.problem.fixed_ratio
         self.low, self.high = low.copy(), high.copy()
         # From y to the logs of `posynomials`: width and inner / width.
-        self.to_logs = np.eye(logs)
+        self.to_logs = np.eye(parts.shape_size)
         if not self.ratio_fixed:
-            self.to_logs[inner, 1 : 1 + stages] = -np.eye(stages)
-            self.low[inner] = np.maximum(low[inner] + low[1 : 1 + stages], program.log_least_inner)
-            self.high[inner] += high[1 : 1 + stages]
+            self.to_logs[inner, width] = -np.eye(parts.stages)
+            self.low[inner] = np.maximum(low[inner] + low[width], program.log_least_inner)
+            self.high[inner] += high[width]
         used = (program.coefficients > 0).any(0)
         exponents = program.exponents[used]
         # The squeeze is as wide as in the relaxed program, a quarter of the inner width, until the
         # inner width is chosen: then as it will be built.
-        self.squeeze = squeeze = exponents[:, logs : logs + stages]
-        exponents_of_logs = exponents[:, :logs].copy()
-        exponents_of_logs[:, 1 : 1 + stages] += squeeze
-        exponents_of_logs[:, inner] += squeeze
-        self.repeated = exponents[:, logs + stages :] > 0
+        exponents_of_logs, self.squeeze, repeated = np.split(
+            exponents, [parts.shape_size, parts.shape_size + parts.stages], axis=1
+        )
+        exponents_of_logs = exponents_of_logs.copy()
+        exponents_of_logs[:, width] += self.squeeze
+        exponents_of_logs[:, inner] += self.squeeze
+        self.repeated = repeated > 0
         limited = program.limited > 0
-        self.coefficients = program.coefficients[limited][:, used] * 0.25 ** squeeze.sum(-1)
+        self.coefficients = program.coefficients[limited][:, used] * 0.25 ** self.squeeze.sum(-1)
         self.conditional = program.conditional[used]
-        slopes, self.at_zero = _shape_constraints(program.monotone > 0, low[inner], high[inner])
+        slopes, self.at_zero = _shape_constraints(
+            parts, program.monotone > 0, low[inner], high[inner]
+        )
         self.rows = np.concatenate([exponents_of_logs, slopes]) @ self.to_logs
 
     def unknowns_of(self, x: np.ndarray) -> np.ndarray:
         """y, (1 + 3 S,), at log variables x of `lagrangian`, (1 + 4 S,)."""
-        stages = self.stages
-        y = x[: 1 + 3 * stages].copy()
+        y = x[self.layout.shape].copy()
         if not self.ratio_fixed:
-            y[1 + stages : 1 + 2 * stages] += x[1 : 1 + stages]
+            y[self.layout.inner] += x[self.layout.width]
         return y
 
     def solve(
@@ -129,7 +129,7 @@ class _Batch:
         chosen: np.ndarray,
         tied: np.ndarray | None,
     ):
-        program, stages, count = fixed.program, fixed.stages, len(depth)
+        program, count = fixed.program, len(depth)
         n = depth - 1.0
         low, high = (
             np.broadcast_to(np.where(np.isnan(chosen), end, chosen), (count, len(end)))
@@ -138,7 +138,7 @@ class _Batch:
         self.free = free = np.flatnonzero((high - low > 1e-9).any(0))
         self.low, self.high = low[:, free], high[:, free]
         self.y = np.clip(start, low, high)
-        self.ties = None if tied is None else _ties(tied, stages)
+        self.ties = None if tied is None else _ties(tied, fixed.layout)
         self.copies = None if self.ties is None else self.ties[:, free[:, None], free]
         # What is frozen moves into the constants.
         frozen = self.y.copy()
@@ -257,31 +257,30 @@ class _Batch:
 
 
 def _shape_constraints(
-    monotone: bool, ratio_low: np.ndarray, ratio_high: np.ndarray
+    parts: Layout, monotone: bool, ratio_low: np.ndarray, ratio_high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slopes by the logs, and constants, of widths that do not shrink and of inner / width."""
-    stages = len(ratio_low)
-    eye = np.eye(1 + 3 * stages)
-    width, ratio = eye[1 : 1 + stages], eye[1 + stages : 1 + 2 * stages]
+    eye = np.eye(parts.shape_size)
+    before, width, ratio = eye[parts.before], eye[parts.width], eye[parts.inner]
     slopes, constants = [-ratio, ratio], [ratio_low, -ratio_high]
     if monotone:
-        slopes, constants = [eye[:stages] - width, *slopes], [np.zeros(stages), *constants]
+        slopes, constants = [before - width, *slopes], [np.zeros(parts.stages), *constants]
     return np.concatenate(slopes), np.concatenate(constants)
 
 
 def _log_squeezed(fixed: FixedChoices, chosen: np.ndarray) -> np.ndarray:
     """Log of the built squeeze over a quarter of the inner width, 0 where free, (choices, S)."""
-    stages = fixed.stages
-    inner = chosen[:, 1 + stages : 1 + 2 * stages]
+    parts = fixed.layout
+    inner = chosen[:, parts.inner]
     if fixed.ratio_fixed:
-        inner = chosen[:, 1 : 1 + stages] + fixed.low[1 + stages : 1 + 2 * stages]
+        inner = chosen[:, parts.width] + fixed.low[parts.inner]
     channels = np.maximum(np.rint(np.exp(inner)), 1.0)
     return np.where(np.isnan(inner), 0.0, np.log(se_width(channels) / (0.25 * channels)))
 
 
-def _ties(tied: np.ndarray, stages: int) -> np.ndarray:
+def _ties(tied: np.ndarray, parts: Layout) -> np.ndarray:
     """Matrices that copy the width before to every tied stage, (choices, 1 + 3 S, 1 + 3 S)."""
-    spread = np.repeat(np.eye(1 + 3 * stages)[None], len(tied), axis=0)
-    for i in range(stages):
+    spread = np.repeat(np.eye(parts.shape_size)[None], len(tied), axis=0)
+    for i in range(parts.stages):
         spread[:, 1 + i] = np.where(tied[:, i, None], spread[:, i], spread[:, 1 + i])
     return spread

@@ -13,8 +13,9 @@ import numpy as np
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.program import feasible
-from deepmad_jax.design.program.evaluate import COUNTING, Numbers, data_of, form_of, within_limits
+from deepmad_jax.design.program.evaluate import COUNTING, Numbers, within_limits
 from deepmad_jax.design.program.lattice import to_point
+from deepmad_jax.design.program.prepared import Prepared
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.design.relaxation.solve import Solution
 from deepmad_jax.design.search.ascent import INFEASIBLE, Ascent
@@ -73,7 +74,7 @@ class Design:
             "multipliers": {name: p / 100.0 for name, p in self.solution.prices.items()},
             "convention": self.problem.convention,
             "seconds": self.seconds,
-            "starts": self.solution.starts,
+            "starts": 1,
             "candidates": self.candidates,
             "seed": self.problem.seed,
             "convergence": {**self.solution.convergence, "search": self.search},
@@ -81,12 +82,12 @@ class Design:
 
 
 def round_solution(
-    problem: Problem, solution: Solution, starts: Starts, name: str, effort: Effort
+    prepared: Prepared, solution: Solution, starts: Starts, name: str, effort: Effort
 ) -> Design:
     """The best feasible integer network found around a relaxed optimum.
 
     Args:
-        problem, solution: what was solved, and its optimum.
+        prepared, solution: what was solved, and its optimum.
         starts: whole networks to begin from.
         name: of the architecture.
         effort: how much to try.
@@ -94,7 +95,7 @@ def round_solution(
     Raises:
         InfeasibleProblem: the search met no feasible network.
     """
-    search = Ascent(problem)
+    problem, search = prepared.problem, Ascent(prepared)
     ascended = [search.ascend(u, 2) for u in annealed(search, solution, starts, effort)]
     ascended.sort(key=lambda pair: -pair[1])
     leaders = [search.ascend(u, 3) for u, _ in ascended[: effort.triples]]
@@ -103,15 +104,15 @@ def round_solution(
         raise feasible.explain_conflict(problem, search.numbers(best))
     architecture = problem.architecture(name, to_point(search.lattice, best))
     numbers = search.numbers(best)
-    _check(problem, architecture, numbers)
+    _check(prepared, architecture, numbers)
     return Design(problem, architecture, numbers, solution, search.history, search.candidates)
 
 
-def _check(problem: Problem, architecture: Architecture, numbers: Numbers) -> None:
+def _check(prepared: Prepared, architecture: Architecture, numbers: Numbers) -> None:
     """The design's budgets in exact whole numbers from the built architecture's own table."""
     rows = layer_table(architecture)
-    params_of, macs_of = COUNTING[problem.convention]
+    params_of, macs_of = COUNTING[prepared.problem.convention]
     params, macs = params_of(rows), macs_of(rows)
     assert params == numbers.params, (params, numbers.params)
     assert macs == numbers.macs, (macs, numbers.macs)
-    assert within_limits(form_of(problem), data_of(problem), numbers)
+    assert within_limits(prepared.form, prepared.data, numbers)

@@ -12,6 +12,7 @@ import numpy as np
 
 from deepmad_jax.design.program import feasible
 from deepmad_jax.design.program.lattice import nearest, repair
+from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.problem import BUDGETS
 from deepmad_jax.design.relaxation.solve import Solution
 from deepmad_jax.design.search.anneal import anneal, draw_noise
@@ -49,9 +50,9 @@ def annealed(
         starts: see there.
         effort: how much to try.
     """
-    problem, lattice, chains = search.problem, search.lattice, effort.chains
-    stages = problem.num_stages
-    kernels, depths = slice(1 + 2 * stages, 1 + 3 * stages), slice(1 + 3 * stages, 1 + 4 * stages)
+    prepared, lattice, chains = search.prepared, search.lattice, effort.chains
+    problem, parts = prepared.problem, prepared.layout
+    stages, kernels, depths, widths = parts.stages, parts.kernel, parts.depth, parts.channels
     at = nearest(lattice, solution.point)
     rng = np.random.default_rng(problem.seed)
 
@@ -60,8 +61,7 @@ def annealed(
     jitter = rng.uniform(-1.2, 1.2, size=(chains, stages))
     u[1:, depths] = np.rint(solution.point.depth * spread + jitter)[1:]
     # A quarter starts from other widths: on a coarse lattice the best ones may lie far off.
-    widths = slice(0, 1 + 2 * stages)
-    far = np.exp(rng.normal(scale=0.35, size=(chains // 4, 1 + 2 * stages)))
+    far = np.exp(rng.normal(scale=0.35, size=(chains // 4, widths.stop)))
     u[-len(far) :, widths] = np.rint(u[-len(far) :, widths] * far)
     u = np.asarray(repair(lattice, u))
     if len(starts.points):
@@ -70,9 +70,8 @@ def annealed(
     worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
     prices = np.array([solution.prices[name] for name in (*BUDGETS, *problem.extras)])
     prices = np.where(np.isfinite(prices), np.maximum(prices, 0.05 * worth), worth)
-    scale = np.concatenate(
-        [1.0 + 0.05 * at[: 1 + 2 * stages], np.full(stages, 0.7), np.zeros(stages)]
-    )
+    scale = np.zeros(parts.size)
+    scale[widths] = 1.0 + 0.05 * at[widths]
     feasible_pool, merit_pool = _Pool(depths), _Pool(depths)
     rounds = effort.rounds
     if len(starts.points):
@@ -85,10 +84,7 @@ def annealed(
             kept = feasible_pool.best(plan.kept // 2, 1)
             kept += merit_pool.best(plan.kept - len(kept), 1)
             u = np.resize(np.array(kept), u.shape)
-            u = np.asarray(repair(lattice, _crossed(u, stages, rng)))
-            if plan.restarted and len(starts.points):
-                # Annealed widths remember the depths they came from; these do not.
-                u[::3] = np.resize(starts.points[: plan.restarted], u[::3].shape)
+            u = np.asarray(repair(lattice, _crossed(u, parts, rng)))
         scale[kernels] = 0.7 if plan.moves_depth else 0.0
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
@@ -100,11 +96,10 @@ def annealed(
     found = feasible_pool.best(effort.pairs // 2, 2) + merit_pool.best(effort.pairs // 2, 2)
     if len(feasible_pool.points):
         return found
-    cheapest = feasible.smallest_network(lattice, problem)
-    return [*found, cheapest, feasible.widest_network(lattice, problem)]
+    return [*found, feasible.smallest_network(prepared), feasible.widest_network(prepared)]
 
 
-def _crossed(u: np.ndarray, stages: int, rng: np.random.Generator) -> np.ndarray:
+def _crossed(u: np.ndarray, parts: Layout, rng: np.random.Generator) -> np.ndarray:
     """Half of the points with their last stages, from some stage on, taken from another point.
 
     What one stage may be depends on its neighbours and on what the budgets leave: good beginnings
@@ -112,13 +107,15 @@ def _crossed(u: np.ndarray, stages: int, rng: np.random.Generator) -> np.ndarray
 
     Args:
         u: coordinates, (points, 1 + 4 S).
-        stages: S.
+        parts: of the coordinates.
+        rng: draws the partners and the cuts.
     """
-    if stages == 1:
+    if parts.stages == 1:
         return u
     others = u[rng.permutation(len(u))]
-    cut = rng.integers(1, stages, size=(len(u), 1))
-    stage = np.concatenate([[0], np.tile(np.arange(stages), 4)])  # the stem goes with the first
+    cut = rng.integers(1, parts.stages, size=(len(u), 1))
+    stage = np.zeros(parts.size)  # the stem goes with the first
+    stage[parts.of_stages] = np.tile(np.arange(parts.stages), 4)
     return np.where((stage >= cut) & (rng.random((len(u), 1)) < 0.5), others, u)
 
 

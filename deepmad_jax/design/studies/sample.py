@@ -80,7 +80,7 @@ def sample_architectures(
     prepared = prepare(problem)
     region = _Region(prepared.form, prepared.data, prepared.lattice, least_use, max_growth)
     # A budget below the cheapest network has its own message; rho is the strata's matter.
-    feasible.check_floors(dataclasses.replace(problem, rho=math.inf))
+    feasible.check_floors(prepare(dataclasses.replace(problem, rho=math.inf)))
     found: dict[int, np.ndarray] = {}
     nearest: dict[int, tuple[float, Numbers]] = {}
     for attempt in range(ROUNDS):

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -54,6 +55,7 @@ def available_cores() -> list[int]:
 
 def _start(cores: Any, prepare: Callable[..., None] | None, args: tuple[Any, ...]) -> None:
     """Before JAX starts, which then makes one thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for them
     core = cores.get()
     if core >= 0:
         os.sched_setaffinity(0, {core})

@@ -16,6 +16,7 @@ from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config, TrainConfig
 from deepmad_jax.data import Dataset, eval_batches, open_dataset, train_batches
 from deepmad_jax.data.iterator import Batches
+from deepmad_jax.errors import UserError
 from deepmad_jax.nets import Network
 from deepmad_jax.tasks.classify.functions import make_loss_fn, make_sums_fn
 from deepmad_jax.train import (
@@ -132,6 +133,11 @@ class Classification:
                 variables = variables_for_evaluation(state)
                 sums = sum_over_batches(eval_step, variables, batches, mesh)
             images = round(sums.pop("images"))
+            if not images:
+                raise UserError(
+                    f"No image of the evaluation of {dataset.name} could be used: each was corrupt "
+                    "or had no usable label. Choose another --config.data.eval_split."
+                )
             means = {name: value / images for name, value in sums.items()}
             return {"dataset": dataset.name, **means, "images": images}
 

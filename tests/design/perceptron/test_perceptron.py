@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from deepmad_jax.arch import cost
 from deepmad_jax.arch.mlp import MlpArchitecture, mlp_table
 from deepmad_jax.design.perceptron.design import MlpProblem, design_mlp
+from deepmad_jax.design.perceptron.program import mlp_data_of
 from deepmad_jax.design.perceptron.relax import solve_relaxed_mlp
 from deepmad_jax.errors import InfeasibleProblem, InvalidArchitecture, InvalidConfig
 
@@ -83,7 +84,7 @@ def test_small_problems_reach_the_brute_force_optimum(
 
 
 def test_relaxed_optimum_agrees_with_slsqp():
-    _, entropy, solved = solve_relaxed_mlp(MADE)
+    _, entropy, solved = solve_relaxed_mlp(MADE, mlp_data_of(MADE))
     low = np.log([8.0, 8.0, 1.0, 1.0])
     high = np.log([1024.0, 1024.0, 30.0, 30.0])
 
@@ -115,7 +116,7 @@ def test_no_start_ends_at_a_depth_below_one(input_width, params):
         input_width=input_width, num_stages=2, min_width=4, max_width=160, multiple_of=2,
         max_depth=12, params=params,
     )  # fmt: skip
-    x, _, solved = solve_relaxed_mlp(problem)
+    x, _, solved = solve_relaxed_mlp(problem, mlp_data_of(problem))
     assert solved.all()
     assert np.exp(x[:, 2:]).min() > 1 - 1e-6
 

@@ -10,6 +10,7 @@ from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.program.evaluate import data_of, evaluate, form_of
 from deepmad_jax.design.program.feasible import least_rho
 from deepmad_jax.design.program.lattice import lattice_of, to_point
+from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.errors import InfeasibleProblem
 from tests.design.problems import R18, TINY_SPACE, Problem
 
@@ -84,12 +85,12 @@ def test_a_rho_that_only_deep_networks_reach_is_not_refused():
     )
     design = design_network(problem)
     assert design.numbers.rho <= 0.01
-    assert least_rho(problem) <= design.numbers.rho
+    assert least_rho(prepare(problem)) <= design.numbers.rho
 
 
 def test_no_network_lies_below_the_least_rho():
     problem = Problem(**TINY_SPACE)
-    assert least_rho(problem) <= least_rho_by_enumeration(problem)
+    assert least_rho(prepare(problem)) <= least_rho_by_enumeration(problem)
 
 
 def least_rho_by_enumeration(problem):

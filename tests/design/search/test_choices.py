@@ -8,8 +8,9 @@ import pytest
 
 from deepmad_jax.design.program.evaluate import Point, data_of, evaluate, form_of, spent
 from deepmad_jax.design.program.lattice import lattice_of, structural_violation, to_point
+from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.relaxation.solve import solve_relaxed
+from deepmad_jax.design.relaxation.solve import relaxed_optimum, solve_relaxed
 from deepmad_jax.design.search.choices import leading_choices
 from deepmad_jax.design.search.dive import dive
 from deepmad_jax.design.search.fixed_choices import FixedChoices
@@ -33,7 +34,7 @@ TINY = Problem(**TINY_SPACE, macs=3e5, params=6e3, rho=0.9)
 
 def start_of(problem):
     """The relaxed optimum, in the unknowns of `fixed_choices`."""
-    return FixedChoices(problem).unknowns_of(solve_relaxed(problem).x)
+    return FixedChoices(prepare(problem)).unknowns_of(solve_relaxed(problem).x)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def start_of(problem):
 def test_value_at_fixed_depths_is_that_of_the_augmented_lagrangian(problem):
     # Another method on another formulation: L-BFGS on the traced program with frozen depths.
     base = np.rint(solve_relaxed(problem).point.depth).astype(int)
-    fixed, start, compared = FixedChoices(problem), start_of(problem), 0
+    fixed, start, compared = FixedChoices(prepare(problem)), start_of(problem), 0
     for shift in (0, -1):
         depths = np.maximum(base + shift, 1)
         at = tuple(depths.tolist())
@@ -76,7 +77,7 @@ def test_value_of_a_whole_network_is_its_objective_less_what_it_overspends(block
 
     chosen = np.log(np.concatenate([stem[:, None], width, inner, kernel], axis=1))
     before = np.concatenate([stem[:, None], width[:, :-1]], axis=1)
-    values = FixedChoices(problem).solve(depth, chosen, chosen, width == before).value
+    values = FixedChoices(prepare(problem)).solve(depth, chosen, chosen, width == before).value
     price = PRICE * np.maximum(numbers.entropy, 1.0) * missed
     assert 0 < (missed > 0).mean() < 1
     np.testing.assert_allclose(values, numbers.objective - price, rtol=1e-9)
@@ -85,8 +86,8 @@ def test_value_of_a_whole_network_is_its_objective_less_what_it_overspends(block
 def test_leading_choice_is_the_best_of_all():
     # Every vector of depths with every vector of kernels; two stages, so no exchange is missed.
     problem = dataclasses.replace(R18, strides=(1, 2), macs=1.5e8, params=1e6, max_depth=(8,))
-    fixed, x = FixedChoices(problem), solve_relaxed(problem).x
-    first = leading_choices(problem, fixed, x, 5)
+    fixed, x = FixedChoices(prepare(problem)), solve_relaxed(problem).x
+    first = leading_choices(prepare(problem), fixed, x, 5)
     choices = np.array(list(itertools.product(range(1, 9), range(1, 9), (3, 5), (3, 5))), float)
     chosen = np.full((len(choices), 7), np.nan)
     chosen[:, 5:] = np.log(choices[:, 2:])
@@ -97,9 +98,10 @@ def test_leading_choice_is_the_best_of_all():
 
 @pytest.mark.parametrize("problem", [R18, SE, TINY], ids=["r18", "squeeze", "tiny"])
 def test_dive_ends_on_the_lattice_and_mostly_within_the_budgets(problem):
-    lattice, fixed = lattice_of(problem), FixedChoices(problem)
-    choices = leading_choices(problem, fixed, solve_relaxed(problem).x, 32)
-    u = dive(problem, lattice, fixed, choices, 16)
+    prepared, lattice = prepare(problem), lattice_of(problem)
+    fixed = FixedChoices(prepared)
+    choices = leading_choices(prepared, fixed, relaxed_optimum(prepared).x, 32)
+    u = dive(prepared, fixed, choices, 16)
     assert 1 <= len(u) <= 16
     assert (u == np.rint(u)).all()
     assert ((u >= lattice.low) & (u <= lattice.high)).all()
@@ -115,11 +117,12 @@ def test_dive_ends_on_the_lattice_and_mostly_within_the_budgets(problem):
 
 
 def test_dive_alone_comes_within_two_thousandths_of_the_best_known_r18():
-    lattice, fixed = lattice_of(R18), FixedChoices(R18)
-    choices = leading_choices(R18, fixed, solve_relaxed(R18).x, 64)
-    u = dive(R18, lattice, fixed, choices, 32)
-    numbers = evaluate(form_of(R18), data_of(R18), to_point(lattice, u))
-    met = (spent(data_of(R18), numbers) <= 1).all(-1)
+    prepared = prepare(R18)
+    fixed = FixedChoices(prepared)
+    choices = leading_choices(prepared, fixed, relaxed_optimum(prepared).x, 64)
+    u = dive(prepared, fixed, choices, 32)
+    numbers = evaluate(prepared.form, prepared.data, to_point(prepared.lattice, u))
+    met = (spent(prepared.data, numbers) <= 1).all(-1)
     assert numbers.objective[met].max() >= 0.998 * 64095.74
 
 
@@ -128,9 +131,10 @@ def test_equal_bounds_leave_one_network():
         R18, strides=(2,), kernels=(3,), stem_width=(32,), min_width=(64,), max_width=(64,),
         inner_ratio=(0.5,), min_depth=(3,), max_depth=(3,),
     )  # fmt: skip
-    lattice, fixed = lattice_of(problem), FixedChoices(problem)
-    choices = leading_choices(problem, fixed, solve_relaxed(problem).x, 4)
-    np.testing.assert_array_equal(dive(problem, lattice, fixed, choices, 4), [[4, 8, 1, 0, 3]])
+    prepared = prepare(problem)
+    fixed = FixedChoices(prepared)
+    choices = leading_choices(prepared, fixed, relaxed_optimum(prepared).x, 4)
+    np.testing.assert_array_equal(dive(prepared, fixed, choices, 4), [[4, 8, 1, 0, 3]])
 
 
 def test_a_singular_matrix_ends_neither_its_own_solve_nor_the_others():

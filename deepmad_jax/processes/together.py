@@ -1,8 +1,4 @@
-"""Several processes that run one command together: joining, sharing out, and losing one.
-
-Each is started with the same command and ``--distributed``; `launch/local_processes.py` does so on
-one machine, ``docs/multi_host.md`` says how on several. Knows nothing of training.
-"""
+"""What processes that have joined do together, and what becomes of them when one is lost."""
 
 import os
 import sys
@@ -12,53 +8,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from deepmad_jax.errors import InvalidConfig, UserError
-
-HEARTBEAT_SECONDS = 30
-"""Silence after which a process counts as dead. A closed connection is noticed at once."""
-
-SHUTDOWN_SECONDS = 30
-"""How long a process that is done waits for the others."""
+from deepmad_jax.errors import UserError
 
 LOST = 75
 """Exit status where another process was lost: to be tried again, by sysexits' custom."""
-
-
-def join(spec: str) -> None:
-    """Connects this process with the others. To be called before JAX is used.
-
-    Args:
-        spec: ``auto`` (Slurm, Open MPI, Kubernetes, TPU pods: JAX finds the others itself) or
-            ``HOST:PORT,COUNT,INDEX``: where process 0 listens, how many processes, which is this.
-
-    Raises:
-        InvalidConfig: another spec.
-    """
-    timeouts = {
-        "heartbeat_timeout_seconds": HEARTBEAT_SECONDS,
-        "shutdown_timeout_seconds": SHUTDOWN_SECONDS,
-    }
-    if spec == "auto":
-        jax.distributed.initialize(**timeouts)
-        _meet()
-        return
-    address, *numbers = spec.split(",")
-    if ":" not in address or len(numbers) != 2 or not all(n.isdigit() for n in numbers):
-        raise InvalidConfig(
-            f"--distributed is {spec!r}, but must be auto, or HOST:PORT,COUNT,INDEX such as "
-            "10.0.0.1:4321,2,0."
-        )
-    count, index = map(int, numbers)
-    if not 0 <= index < count:
-        raise InvalidConfig(f"--distributed={spec}: the index {index} must be below {count}.")
-    jax.distributed.initialize(address, count, index, **timeouts)
-    _meet()
-
-
-def _meet() -> None:
-    # The first exchange between processes waits 30 s at most for all of them; later ones wait as
-    # long as it takes. So it comes now, while nobody has anything else to do.
-    multihost_utils.sync_global_devices("joined")
 
 
 def by_the_first(action: Callable[[], None]) -> None:
