@@ -17,11 +17,11 @@ import numpy as np
 
 from deepmad_jax.config import DataConfig, DetectConfig
 from deepmad_jax.data import stream
+from deepmad_jax.data.chunks import Chunk, Maker, Reading
 from deepmad_jax.data.coco import Annotated, CocoDataset, CocoSource
 from deepmad_jax.data.coco_masks import mask_in_box
 from deepmad_jax.data.decode import CorruptImage, decode
 from deepmad_jax.data.iterator import Batch, Batches
-from deepmad_jax.data.stream import Chunk, Maker, Reading
 
 DIVISOR = 32
 """Of a canvas's sides: the coarsest map of a backbone has one pixel for as many."""
@@ -58,9 +58,7 @@ def train_batches(
         seed: of order and augmentation.
         process_index, process_count: this process among those that train; None asks JAX.
     """
-    reading = Reading(
-        dataset.name, config.corrupt_share, config.workers, process_index, process_count
-    )
+    reading = _reading(dataset, config, process_index, process_count)
     kinds = []
     for upright in (False, True):
         source = dataset.train.only(upright)
@@ -87,9 +85,7 @@ def eval_batches(
     per pixel of the image down and across, and ``index`` (b,), the image's place in the
     annotations. Those of one canvas come after the other's.
     """
-    reading = Reading(
-        dataset.name, config.corrupt_share, config.workers, process_index, process_count
-    )
+    reading = _reading(dataset, config, process_index, process_count)
     for upright in (False, True):
         source = dataset.evaluation.only(upright)
         if len(source):
@@ -99,6 +95,18 @@ def eval_batches(
                 yield from batches
             finally:
                 batches.close()
+
+
+def _reading(
+    dataset: CocoDataset, config: DataConfig, index: int | None, count: int | None
+) -> Reading:
+    return Reading(
+        dataset.name,
+        config.corrupt_share,
+        workers=config.workers,
+        process_index=index,
+        process_count=count,
+    )
 
 
 def num_canvases(source: CocoSource) -> int:
