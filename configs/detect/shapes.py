@@ -10,16 +10,16 @@ Expected: not yet run.
 from deepmad_jax.config import default_config
 from deepmad_jax.recipes import set_fields, take_variant
 
-_SHORTER = {"train.epochs": 20.0, "detect.drop_epochs": (14.0, 18.0)}
+_PROPOSALS = {
+    "train.epochs": 20.0,
+    "train.learning_rate": 0.04,
+    "detect.drop_epochs": (14.0, 18.0),
+}
 
 VARIANTS = {
-    "gfl": {**_SHORTER, "detect.head": "gfl"},
-    "mask_rcnn": {**_SHORTER, "detect.head": "mask_rcnn", "train.learning_rate": 0.04},
-    "cascade_mask_rcnn": {
-        **_SHORTER,
-        "detect.head": "cascade_mask_rcnn",
-        "train.learning_rate": 0.04,
-    },
+    "gfl": {"detect.head": "gfl", "train.epochs": 40.0, "detect.drop_epochs": (28.0, 36.0)},
+    "mask_rcnn": {**_PROPOSALS, "detect.head": "mask_rcnn"},
+    "cascade_mask_rcnn": {**_PROPOSALS, "detect.head": "cascade_mask_rcnn"},
 }
 
 
