@@ -1,14 +1,14 @@
 """A training step of FCOS beside the same in plain PyTorch, on this CPU: time and memory.
 
-Ours is the step that the train job compiles, with its optimiser; the peer is `torch_fcos.py`, eager,
-with SGD. Both train a ResNet-50 whose stem, first stage and BatchNorm are fixed, the pyramid and the
-head of 256 channels, in float32, on noise with five boxes an image.
+Ours is the step that the train job compiles, with its optimiser; the peer is `torch_fcos.py`,
+eager, with SGD. Both train a ResNet-50 whose stem, first stage and BatchNorm are fixed, the pyramid
+and the head of 256 channels, in float32, on noise with five boxes an image.
 
     python -m benchmarks.detect_step --out=benchmarks/results/detect_step.json
 
-Each side runs in a process of its own, which says CPU seconds and wall seconds of every step and the
-most memory that was resident while it stepped; rounds take turns. Read CPU time where the machine
-has other work.
+Each side runs in a process of its own, which says CPU seconds and wall seconds of every step and
+the most memory that was resident while it stepped; rounds take turns. Both keep to ``--cores``:
+threads that wait for each other on cores with other work make PyTorch several times slower.
 """
 
 import argparse
@@ -121,6 +121,7 @@ def plain(images: int, height: int, width: int) -> Any:
 
 def child(args: argparse.Namespace) -> None:
     """Steps whenever a line comes in; tells seconds and memory in JSON."""
+    os.sched_setaffinity(0, [int(core) for core in args.cores.split(",")])
     run = {"ours": ours, "torch": plain}[args.side](args.images, args.height, args.width)
     began = time.perf_counter()
     run()
@@ -140,13 +141,14 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--cores", default="0", help="that both sides may use")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.side:
         child(args)
         return
     load = os.getloadavg()[0]
-    size = [f"--{name}={getattr(args, name)}" for name in ("images", "height", "width")]
+    size = [f"--{name}={getattr(args, name)}" for name in ("images", "height", "width", "cores")]
     sides, first, rounds = {}, {}, {"ours": [], "torch": []}
     for side in rounds:
         command = [sys.executable, "-m", "benchmarks.detect_step", f"--side={side}", *size]

@@ -1,6 +1,6 @@
 """Draws a small data set in COCO's format: discs, rectangles and triangles with boxes and polygons.
 
-python launch/draw_shapes.py data/shapes [--train 300] [--val 60] [--seed 0]
+python launch/draw_shapes.py data/shapes [--train 600] [--val 60] [--seed 0]
 """
 
 import argparse
@@ -12,7 +12,7 @@ from deepmad_jax.data.shapes import draw_shapes
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="what --config.data.data_dir names then")
-    parser.add_argument("--train", type=int, default=300, help="training images")
+    parser.add_argument("--train", type=int, default=600, help="training images")
     parser.add_argument("--val", type=int, default=60, help="evaluation images")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
