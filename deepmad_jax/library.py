@@ -18,7 +18,7 @@ from deepmad_jax.arch import Architecture, reference
 from deepmad_jax.arch import zoo as published
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_IMAGES, SMALL_PX
-from deepmad_jax.errors import InvalidConfig, MissingData, UserError
+from deepmad_jax.errors import InvalidConfig, UserError
 from deepmad_jax.fields import (
     Channels,
     OneOf,
@@ -242,67 +242,17 @@ def _dtype(dtype: Any) -> str:
 def _from_weights(
     path: Path, architecture: Architecture | str | Path | None, dtype: Any, key: str | None
 ) -> Any:
-    from deepmad_jax.interop import embedded_architecture, load_into, read_weights
+    from deepmad_jax import trained
 
-    weights = read_weights(path, key)
-    beside = path.with_name("architecture.json")
-    if architecture is not None:
-        arch = _architecture(architecture)
-    elif path.suffix.lower() == ".safetensors" and (embedded := embedded_architecture(path)):
-        arch = embedded
-    elif beside.exists():
-        arch = Architecture.load(beside)
-    else:
-        raise MissingData(
-            f"{path} holds weights, but of which architecture? Give architecture=..., or put its "
-            f"architecture.json beside it, at {beside}."
-        )
-    net = _abstract(arch, dtype)
-    load_into(net, weights)
-    return net
+    arch = None if architecture is None else _architecture(architecture)
+    return trained.from_weights(path, arch, dtype, key)
 
 
 def _from_workdir(
     path: Path, architecture: Architecture | str | Path | None, dtype: Any, checkpoint: str
 ) -> Any:
-    if architecture is None and not (path / "architecture.json").exists():
-        raise MissingData(f"The folder {path} is no run's: it holds no architecture.json.")
-    arch = _architecture(architecture or path / "architecture.json")
-    checkpoints = path / "checkpoints"
-    # Looked for before it is opened: opening makes the directory.
-    if not (checkpoints.is_dir() and any(checkpoints.iterdir())):
-        return arch
-    from deepmad_jax.nets import Network
-    from deepmad_jax.train import Checkpoints
+    from deepmad_jax import trained
 
-    # A run may be writing there.
-    with Checkpoints(checkpoints, read_only=True) as found:
-        chosen = found.chosen_step(checkpoint)
-        # The newest gives way to the one before where it is broken.
-        variables = found.restore_variables(chosen if checkpoint == "best" else None)
-    net: Network = _abstract(arch, dtype)
-    _fill(net, variables, checkpoints)
-    return net
-
-
-def _abstract(arch: Architecture, dtype: Any) -> Any:
-    """A network whose arrays are still to be put in."""
-    from flax import nnx
-
-    from deepmad_jax.nets import Network
-
-    return nnx.eval_shape(lambda: Network(arch, rngs=nnx.Rngs(0), dtype=dtype))
-
-
-def _fill(net: Any, variables: dict[tuple[str, ...], Any], where: Path) -> None:
-    from flax import nnx
-
-    arrays = dict(nnx.to_flat_state(nnx.state(net)))
-    shapes = {tuple(map(str, path)): leaf.shape for path, leaf in arrays.items()}
-    if shapes != {path: array.shape for path, array in variables.items()}:
-        raise UserError(
-            f"The checkpoint in {where} is of another architecture than {net.arch.name!r}: give "
-            "the folder with the architecture.json it was trained with."
-        )
-    loaded = {path: leaf.replace(variables[tuple(map(str, path))]) for path, leaf in arrays.items()}
-    nnx.update(net, nnx.from_flat_state(loaded))
+    arch = _architecture(architecture) if architecture else trained.architecture_of_run(path)
+    found = trained.from_workdir(path, arch, dtype, checkpoint)
+    return arch if found is None else found

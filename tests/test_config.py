@@ -10,6 +10,7 @@ from deepmad_jax import config, fields
 from deepmad_jax.config import (
     Config,
     DataConfig,
+    DetectConfig,
     TrainConfig,
     default_config,
     differing_fields,
@@ -31,7 +32,7 @@ SOURCES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path.read_text(encoding="utf-8")
     for path in ROOT.rglob("*.py")
 }
-GROUPS = (Config, Problem, DataConfig, TrainConfig, Sweep, Sampling, Part, MlpProblem)
+GROUPS = (Config, Problem, DataConfig, TrainConfig, DetectConfig, Sweep, Sampling, Part, MlpProblem)
 MODULES = {cls.__name__: cls.__module__ for cls in GROUPS}
 
 

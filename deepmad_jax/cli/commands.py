@@ -1,5 +1,6 @@
 """The commands of ``deepmad``, in the order in which one uses them."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ from deepmad_jax.cli.options import Field, OneOfOrFile, field_options
 from deepmad_jax.cli.terminal import heading_lines, tell
 from deepmad_jax.compiled import keep_compiled_programs
 from deepmad_jax.config import EXPORTS, JOBS, Config
+from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.file import own_configs
-from deepmad_jax.config.load import field_list
+from deepmad_jax.config.load import field_list, recorded_config
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields import kinds_of
@@ -182,6 +184,31 @@ def compare(networks: tuple[str, ...]) -> None:
     from deepmad_jax.jobs.show import comparison
 
     click.echo(heading_lines(comparison(networks)))
+
+
+@cli.command(short_help="Find things on image files with a trained detector.")
+@click.argument("images", nargs=-1, required=True, type=click.Path())
+@click.option("--workdir", metavar="DIR", required=True, help="Of a run that trained a detector.")
+@field_options(DetectConfig, only=("score",))
+def detect(images: tuple[str, ...], workdir: str, score: float | None) -> None:
+    """Find things on image files with a trained detector, and draw them.
+
+    Prints every box and leaves the drawn images in DIR/detected.
+
+    \b
+    deepmad detect street.jpg --workdir runs/fcos_deepmad_r50 --score 0.4
+    """
+    from deepmad_jax.paths import local
+
+    folder = local(workdir)
+    config = recorded_config(folder)
+    if config.task != "detect":
+        raise InvalidConfig(
+            f"{folder} holds a run of the task {config.task}: give one that trained a detector."
+        )
+    changes: dict[str, Any] = {} if score is None else {"score": score}
+    chosen = dataclasses.replace(config.detect, images=images, **changes)
+    run(dataclasses.replace(config, jobs=("detect",), detect=chosen), folder)
 
 
 @cli.command()

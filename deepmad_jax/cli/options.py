@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -55,7 +56,10 @@ class OneOfOrFile(click.ParamType):
 
 
 def field_options(
-    cls: type, first: Sequence[str], known: Mapping[str, Sequence[str]]
+    cls: type,
+    first: Sequence[str] = (),
+    known: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    only: Sequence[str] | None = None,
 ) -> Callable[[Any], Any]:
     """Gives a command an option for every field of a group; it gets None for what is not given.
 
@@ -63,9 +67,10 @@ def field_options(
         cls: the group.
         first: fields whose options stand first.
         known: values to name and complete, of fields whose type does not say them.
+        only: the fields that have an option; None is all.
     """
     texts, kinds = described(cls), kinds_of(cls)
-    names = [*first, *(name for name in kinds if name not in first)]
+    names = [*first, *(name for name in only or kinds if name not in first)]
 
     def decorate(command: Any) -> Any:
         for name in reversed(names):

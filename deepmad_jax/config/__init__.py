@@ -12,6 +12,7 @@ Not here: what the values mean (the modules that read them say) and defaults der
 
 from deepmad_jax.arch.reference import from_file, published
 from deepmad_jax.config.data import DataConfig
+from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.parse import (
     default_config,
     differing_fields,
@@ -30,6 +31,7 @@ __all__ = [
     "TASKS",
     "Config",
     "DataConfig",
+    "DetectConfig",
     "TrainConfig",
     "default_config",
     "differing_fields",

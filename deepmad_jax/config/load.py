@@ -1,14 +1,19 @@
 """The config and workdir that a command line asks for."""
 
 import argparse
+import dataclasses
+import json
+import math
 import re
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast, get_args
 
+from deepmad_jax.arch.textfile import read_text
 from deepmad_jax.config import file
 from deepmad_jax.config.parse import override, to_config, to_dict
 from deepmad_jax.config.run import Config
 from deepmad_jax.errors import InvalidConfig, did_you_mean
+from deepmad_jax.fields import kind_of
 from deepmad_jax.paths import local
 
 
@@ -37,6 +42,35 @@ def parse(argv: list[str]) -> tuple[Config, Path]:
         override(values, path, text)
     config = to_config(values)
     return config, local(given.workdir or f"runs/{config.name}")
+
+
+def recorded_config(workdir: Path) -> Config:
+    """The config that the run in ``workdir`` was made with, of its ``config.json``.
+
+    Raises:
+        InvalidConfig: there is none, or it cannot be read.
+    """
+    try:
+        values = json.loads(read_text(workdir / "config.json"))
+    except (OSError, ValueError) as error:
+        raise InvalidConfig(
+            f"Cannot read {workdir / 'config.json'} ({error}): give the workdir of a run."
+        ) from error
+    return to_config(_recorded(Config, values))
+
+
+def _recorded(group: type, values: dict[str, Any]) -> dict[str, Any]:
+    """What a ``config.json`` says; its null is infinity where a field is never None."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        kind = kind_of(group, name, "config")
+        if dataclasses.is_dataclass(kind):
+            found[name] = _recorded(cast(type, kind), value)
+        elif value is not None or type(None) in get_args(kind):
+            found[name] = value
+        else:
+            found[name] = math.inf
+    return found
 
 
 def field_list() -> str:

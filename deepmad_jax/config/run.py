@@ -4,6 +4,7 @@ import dataclasses
 from typing import Annotated
 
 from deepmad_jax.config.data import DataConfig
+from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.problem import Problem
@@ -13,11 +14,11 @@ from deepmad_jax.fields import FilePath, Limit, OneOf, Title, WhichCheckpoint, s
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
-    "sensitivity", "perceptron", "study",
+    "sensitivity", "perceptron", "study", "detect",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
-TASKS = ("classify", "perceptron")
+TASKS = ("classify", "perceptron", "detect")
 """What ``config.task`` may be; `tasks.TASKS` holds what each is."""
 
 EXPORTS = ("safetensors", "npz", "pytorch", "tinynas", "onnx", "stablehlo", "litert")
@@ -36,7 +37,7 @@ class Config:
             `arch.reference` writes them; None takes the ``architecture.json`` in the workdir.
         names: what the ``compare`` job compares, written likewise; empty is the whole zoo.
         design: the program to solve.
-        data, train: see there.
+        data, train, detect: see there; the last is of the task of that name.
         sweep: the budgets of the ``sweep`` job.
         sample: the draw of the ``sample`` job, which stands in for ``design``, and of ``study``.
         part: which of the designs of the ``sweep`` and ``study`` jobs this process does.
@@ -57,6 +58,7 @@ class Config:
     design: Problem = dataclasses.field(default_factory=Problem)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    detect: DetectConfig = dataclasses.field(default_factory=DetectConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
     part: Part = dataclasses.field(default_factory=Part)

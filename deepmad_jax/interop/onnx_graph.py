@@ -41,18 +41,24 @@ def to_onnx(net: Network) -> Any:
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     graph = Graph(onnx)
     value = "images"
-    for prefix, block, repeat in _blocks_in_turn(net):
-        value = _block(graph, prefix, block, repeat, value)
+    for prefix, block, repeat in blocks_in_turn(net):
+        value = write_block(graph, prefix, block, repeat, value)
     graph.nodes.append(helper.make_node("Flatten", [value], ["logits"], axis=1))
     shape = ["batch", net.arch.in_channels, "height", "width"]
     outputs = net.arch.classes if _has_classifier(net) else net.feature_info[-1].channels
-    proto = helper.make_graph(
-        graph.nodes,
+    return model_of(
+        graph,
         net.arch.name,
         [helper.make_tensor_value_info("images", floats, shape)],
         [helper.make_tensor_value_info("logits", floats, ["batch", outputs])],
-        list(graph.constants.values()),
     )
+
+
+def model_of(graph: Graph, name: str, inputs: list[Any], outputs: list[Any]) -> Any:
+    """The `onnx.ModelProto` of a graph whose inputs and outputs are described."""
+    helper = graph.onnx.helper
+    constants = list(graph.constants.values())
+    proto = helper.make_graph(graph.nodes, name, inputs, outputs, constants)
     opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(
         proto,
@@ -63,8 +69,14 @@ def to_onnx(net: Network) -> Any:
     )
 
 
-def _blocks_in_turn(net: Network) -> Iterator[tuple[str, Block, int | None]]:
+def blocks_in_turn(net: Network) -> Iterator[tuple[str, Block, int | None]]:
     """Every block in order with a name; ``repeat`` is its place on a stacked block's axis."""
+    yield from maps_in_turn(net)
+    yield "head", net.head, None
+
+
+def maps_in_turn(net: Network) -> Iterator[tuple[str, Block, int | None]]:
+    """The same without the head: what `Network.features` runs."""
     yield "stem", net.stem, None
     for i, stage in enumerate(net.stages, 1):
         yield f"stage{i}.0", stage.first, None
@@ -73,10 +85,9 @@ def _blocks_in_turn(net: Network) -> Iterator[tuple[str, Block, int | None]]:
                 yield f"stage{i}.{repeat + 1}", stage.rest, repeat
     if net.final is not None:
         yield "final", net.final, None
-    yield "head", net.head, None
 
 
-def _block(graph: Graph, prefix: str, block: Block, repeat: int | None, value: str) -> str:
+def write_block(graph: Graph, prefix: str, block: Block, repeat: int | None, value: str) -> str:
     """The ops of one block; returns the name of its output. The rules of `nets.block.Block`."""
     branches = {"main": value, "shortcut": value}
     out = value

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deepmad_jax.config import Config
 from deepmad_jax.jobs.design import certify, design, sample, sensitivity, sweep
+from deepmad_jax.jobs.detect import detect
 from deepmad_jax.jobs.export import export
 from deepmad_jax.jobs.show import compare, describe
 from deepmad_jax.jobs.studies import study
@@ -26,6 +27,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "sensitivity": sensitivity,
     "export": export,
     "study": study,
+    "detect": detect,
 }
 """What ``config.jobs`` may hold (`config.JOBS`) -> what it does."""
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.config import Config
-from deepmad_jax.errors import MissingData
+from deepmad_jax.errors import InvalidConfig, MissingData
 from deepmad_jax.jobs.workdir import architecture_of
 
 
@@ -12,6 +13,9 @@ def export(config: Config, workdir: Path) -> None:
     from deepmad_jax import library
 
     architecture = architecture_of(config, workdir)
+    if config.task == "detect":
+        _export_detector(config, architecture, workdir)
+        return
     net = library.load(workdir, architecture=architecture, checkpoint=config.checkpoint)
     if net is architecture:
         raise MissingData(
@@ -21,3 +25,20 @@ def export(config: Config, workdir: Path) -> None:
     for name in config.export:
         (path,) = library.export(net, workdir, [name], config.export_fold)
         print(f"Saved {path}.", flush=True)
+
+
+def _export_detector(config: Config, architecture: Architecture, workdir: Path) -> None:
+    """Writes ``detector.onnx``, the one format that detectors are exported in."""
+    from deepmad_jax.tasks.detect.loaded import load_detector
+    from deepmad_jax.tasks.detect.onnx_export import write_detector
+
+    if config.export != ("onnx",):
+        raise InvalidConfig(
+            f"config.export is {','.join(config.export)}, but detectors are exported as onnx only: "
+            "--config.export=onnx"
+        )
+    net, _ = load_detector(config, architecture, workdir)
+    height, width = config.detect.export_size
+    path = workdir / "detector.onnx"
+    write_detector(net, path, (height, width), config.detect.export_nms)
+    print(f"Saved {path}.", flush=True)

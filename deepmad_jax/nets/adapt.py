@@ -25,20 +25,48 @@ def without_classifier(net: Net) -> Net:
     return net
 
 
-def with_frozen_batch_norm(net: Net) -> Net:
-    """The network with BatchNorm as a fixed affine map of each channel, in training too.
+def with_frozen_batch_norm(net: Net, affine_trains: bool = False) -> Net:
+    """The network with BatchNorm as an affine map of each channel, in training too.
 
-    Scale and bias become `nnx.BatchStat`, as the statistics are: no gradient, no optimiser.
+    Scale and bias become `nnx.BatchStat`, as the statistics are: no gradient, no optimiser. With
+    ``affine_trains`` they stay as they are, and only the statistics are fixed.
     """
     net = nnx.clone(net)
     for block in net.blocks:
         block.frozen = True
         for name, layer in block.plan:
-            if layer.kind == "norm":
+            if layer.kind == "norm" and not affine_trains:
                 norm = block.layers[name]
                 norm.scale = nnx.BatchStat(norm.scale[...])
                 norm.bias = nnx.BatchStat(norm.bias[...])
     return net
+
+
+def freeze_before(net: Net, stride: int) -> Net:
+    """The network whose stem and stages of up to this stride do not train; 0 changes nothing.
+
+    Their params become `nnx.BatchStat`: no gradient, no optimiser, in checkpoints all the same.
+    """
+    net = nnx.clone(net)
+    if net.arch.stem.reduction <= stride:
+        _freeze(net.stem)
+    reached = net.arch.stem.reduction
+    for i, stage in enumerate(net.arch.stages):
+        reached *= stage.stride
+        if reached <= stride:
+            _freeze(net.stages[i].first)
+            if net.stages[i].rest is not None:
+                _freeze(net.stages[i].rest)
+    return net
+
+
+def _freeze(block: Block) -> None:
+    block.frozen = True
+    for layer in block.layers.values():
+        for name in ("kernel", "bias", "scale"):
+            value = getattr(layer, name, None)
+            if isinstance(value, nnx.Param):
+                setattr(layer, name, nnx.BatchStat(value[...]))
 
 
 def with_folded_batch_norm(net: Net) -> Net:

@@ -156,12 +156,13 @@ class Network(nnx.Module):
         """The same network less its classifier; the arrays are shared, this one stays as it is."""
         return adapt.without_classifier(self)
 
-    def with_frozen_batch_norm(self) -> "Network":
+    def with_frozen_batch_norm(self, affine_trains: bool = False) -> "Network":
         """The same network, BatchNorm's statistics, scale and bias held fixed in training too.
 
-        Scale and bias are then no longer `nnx.Param`, so an optimiser does not see them.
+        Scale and bias are then no longer `nnx.Param`, so an optimiser does not see them; with
+        ``affine_trains`` they are, and train.
         """
-        return adapt.with_frozen_batch_norm(self)
+        return adapt.with_frozen_batch_norm(self, affine_trains)
 
     def with_folded_batch_norm(self) -> "Network":
         """The same function for inference, each BatchNorm folded into the conv before it."""

@@ -26,8 +26,6 @@ from deepmad_jax.train import (
     create_state,
     fit,
     make_mesh,
-    make_optimizer,
-    make_schedule,
     make_train_step,
     place,
     record,
@@ -51,10 +49,11 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
     run = _Run.prepare(task, config, arch)
     plan = Plan.of(settings, run.data.num_train)
     check_batch_size(run.mesh, plan.batch_size, settings.accumulate_steps)
-    schedule = make_schedule(settings, plan)
-    optimizer = make_optimizer(settings, schedule)
+    optimizer, schedule = task.optimizer(config, plan)
     batches = run.data.train_batches(config)
-    graphdef, state = run.initial_state(optimizer)
+    saved = workdir / "checkpoints"
+    fresh = not (saved.is_dir() and any(saved.iterdir()))
+    graphdef, state = run.initial_state(optimizer, fresh)
     train_step = make_train_step(
         task.loss_fn(graphdef, run.data, config),
         optimizer,
@@ -65,6 +64,7 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
         batch_norm_groups=settings.batch_norm_groups,
         seed=settings.seed,
         state_sharding=state_sharding(run.mesh, state),
+        forms=run.data.forms,
     )
     stream = {
         "config.train.batch_size": settings.batch_size,
@@ -75,7 +75,7 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
         # Ends the worker processes, if there are any.
         contextlib.closing(batches),
         Checkpoints(
-            workdir / "checkpoints",
+            saved,
             settings.keep_checkpoints,
             network=_network(arch),
             stream=stream,
@@ -100,7 +100,7 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
                 state,
                 batches,
                 train_step=train_step,
-                evaluate=task.evaluator(graphdef, run.data, config, run.mesh),
+                evaluate=task.evaluator(graphdef, run.data, config, run.mesh, workdir),
                 plan=plan,
                 mesh=run.mesh,
                 checkpoints=checkpoints,
@@ -132,15 +132,15 @@ def evaluate(task: Task, config: Config, arch: Named, workdir: str | Path) -> di
         chosen = checkpoints.chosen_step(config.checkpoint)
         if chosen is None:
             raise _no_checkpoint(directory)
-        # Of the state only what is evaluated matters, so any schedule will do.
-        optimizer = make_optimizer(config.train, optax.constant_schedule(0.0))
-        graphdef, state = run.initial_state(optimizer)
+        optimizer, _ = task.optimizer(config, Plan.of(config.train, run.data.num_train))
+        graphdef, state = run.initial_state(optimizer, fresh=False)
         # The newest gives way to the one before where it is broken.
         found = checkpoints.restore(state, only=chosen if config.checkpoint == "best" else None)
         assert found is not None
     for note in found.notes:
         print(note, flush=True)
-    numbers = task.evaluator(graphdef, run.data, config, run.mesh)(found.state)
+    evaluator = task.evaluator(graphdef, run.data, config, run.mesh, Path(workdir))
+    numbers = evaluator(found.state)
     line = {"split": "eval", "step": found.step, **numbers}
     record(workdir, line)
     return line
@@ -161,11 +161,11 @@ class _Run:
         return cls(task, config, arch, task.open(config, arch), make_mesh(fsdp=config.train.fsdp))
 
     def initial_state(
-        self, optimizer: optax.GradientTransformation
+        self, optimizer: optax.GradientTransformation, fresh: bool
     ) -> tuple[nnx.GraphDef, TrainState]:
-        settings = self.config.train
-        graphdef, params, batch_stats = split_network(self.task.build(self.arch, settings))
-        averages = settings.ema_decay is not None
+        net = self.task.build(self.arch, self.config, self.data, fresh)
+        graphdef, params, batch_stats = split_network(net)
+        averages = self.config.train.ema_decay is not None
         state = create_state(params, batch_stats, optimizer, ema=averages)
         return graphdef, place(self.mesh, state)
 

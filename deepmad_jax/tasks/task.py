@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import grain
+import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from deepmad_jax.config import Config, TrainConfig
-from deepmad_jax.data.iterator import Batches
+from deepmad_jax.config import Config
+from deepmad_jax.train.plan import Plan
 from deepmad_jax.train.state import TrainState
 from deepmad_jax.train.step import LossFn
 
@@ -34,6 +36,7 @@ class Opened(Protocol):
     Attributes:
         name: of the data set, for messages.
         num_train: training samples of an epoch.
+        forms: shapes that training batches come in; the step is compiled for each.
     """
 
     name: str
@@ -41,7 +44,10 @@ class Opened(Protocol):
     @property
     def num_train(self) -> int: ...
 
-    def train_batches(self, config: Config) -> Batches:
+    @property
+    def forms(self) -> int: ...
+
+    def train_batches(self, config: Config) -> grain.DatasetIterator:
         """Endless batches of this process."""
         ...
 
@@ -72,8 +78,20 @@ class Task(Protocol):
         """
         ...
 
-    def build(self, arch: Named, settings: TrainConfig) -> nnx.Module:
-        """The network, with fresh weights."""
+    def build(self, arch: Named, config: Config, data: Opened, fresh: bool) -> nnx.Module:
+        """The network before the first step.
+
+        Args:
+            arch, config, data: what it is made of, how, and for what.
+            fresh: its weights will be used; otherwise a checkpoint's take their place, and nothing
+                need be read for them.
+        """
+        ...
+
+    def optimizer(
+        self, config: Config, plan: Plan
+    ) -> tuple[optax.GradientTransformation, optax.Schedule]:
+        """What makes a step of a gradient, and its rate as a function of the steps done before."""
         ...
 
     def loss_fn(self, graphdef: nnx.GraphDef, data: Opened, config: Config) -> LossFn:
@@ -81,11 +99,12 @@ class Task(Protocol):
         ...
 
     def evaluator(
-        self, graphdef: nnx.GraphDef, data: Opened, config: Config, mesh: Mesh
+        self, graphdef: nnx.GraphDef, data: Opened, config: Config, mesh: Mesh, workdir: Path
     ) -> Callable[[TrainState], dict[str, Any]]:
         """Gives the numbers of an evaluation line, over all evaluation samples.
 
-        To be made once: it holds what was compiled.
+        To be made once: it holds what was compiled. What there is to see beyond numbers, such as
+        the predictions, it leaves in ``workdir``.
         """
         ...
 

@@ -5,7 +5,7 @@ batch, and what a network is, only `tasks` knows.
 """
 
 from deepmad_jax.train.checkpoint import CheckpointFailed, Checkpoints, Restored
-from deepmad_jax.train.evaluation import sum_over_batches
+from deepmad_jax.train.evaluation import over_batches, sum_over_batches
 from deepmad_jax.train.logbook import Logbook, record
 from deepmad_jax.train.loop import fit
 from deepmad_jax.train.mesh import (
@@ -38,6 +38,7 @@ __all__ = [
     "make_optimizer",
     "make_schedule",
     "make_train_step",
+    "over_batches",
     "padded_batch_size",
     "place",
     "record",

@@ -1,6 +1,6 @@
-"""Sums over all batches of an evaluation."""
+"""What an evaluation step gives of every batch, and the sums of that."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -26,18 +26,30 @@ def sum_over_batches(
         mesh: the one that the step was compiled for.
     """
     totals: dict[str, float] = {}
-    waiting = None
-    for batch in batches:
-        sums = eval_step(*variables, to_device(mesh, batch))
-        # One batch behind: the device works on this one while the last one is added up and the
-        # next one is read, and no more than two lie on the device.
-        _add(totals, waiting)
-        waiting = sums
-    _add(totals, waiting)
+    for sums in over_batches(eval_step, variables, batches, mesh):
+        # In float64 on the host: a float32 sum stops counting single images at 2^24.
+        for name, value in sums.items():
+            totals[name] = totals.get(name, 0.0) + float(value)
     return totals
 
 
-def _add(totals: dict[str, float], sums: Mapping[str, jax.Array] | None) -> None:
-    # In float64 on the host: a float32 sum stops counting single images at 2^24.
-    for name, value in jax.device_get(sums or {}).items():
-        totals[name] = totals.get(name, 0.0) + float(value)
+def over_batches(
+    eval_step: EvalStep,
+    variables: tuple[PyTree, PyTree],
+    batches: Iterable[Mapping[str, np.ndarray]],
+    mesh: Mesh,
+) -> Iterator[dict[str, np.ndarray]]:
+    """What `eval_step` gives of each batch, on the host; arguments as `sum_over_batches` has them.
+
+    The same in every process: what the step gives is of the whole batch.
+    """
+    waiting = None
+    for batch in batches:
+        given = eval_step(*variables, to_device(mesh, batch))
+        # One batch behind: the device works on this one while the last one is used and the next
+        # one is read, and no more than two lie on the device.
+        if waiting is not None:
+            yield jax.device_get(waiting)
+        waiting = given
+    if waiting is not None:
+        yield jax.device_get(waiting)

@@ -43,6 +43,7 @@ def make_train_step(
     batch_norm_groups: int = 1,
     seed: int = 0,
     state_sharding: Any = None,
+    forms: int = 1,
 ) -> TrainStep:
     """A compiled ``(state, batch) -> (state, metrics)``.
 
@@ -54,6 +55,7 @@ def make_train_step(
         accumulate, batch_norm_groups: see `deepmad_jax.train.gradients`.
         seed: of the loss function's keys.
         state_sharding: of `deepmad_jax.train.mesh`; None: the state is on every device.
+        forms: shapes that batches come in; the step is compiled for each.
 
     Returns:
         The step. Its metrics are the loss function's and ``loss``, ``gradient_norm`` (before
@@ -83,38 +85,39 @@ def make_train_step(
     whole = replicated(mesh)
     where = whole if state_sharding is None else state_sharding
     return jax.jit(
-        _traced_once(train_step),
+        _traced_for(forms, train_step),
         in_shardings=(where, split_by_image(mesh)),
         out_shardings=(where, whole),
         donate_argnums=(0,),
     )
 
 
-def make_eval_step(sums_fn: SumsFn, mesh: Mesh) -> EvalStep:
+def make_eval_step(sums_fn: SumsFn, mesh: Mesh, forms: int = 1) -> EvalStep:
     """A compiled ``(params, batch_stats, batch) -> sums``.
 
     Args:
         sums_fn: the same function; sums over the images of the batch, in whatever way it says.
-        mesh: as for `make_train_step`.
+        mesh, forms: as for `make_train_step`.
     """
     # Params and statistics stay where they lie, be that whole or split.
     return jax.jit(
-        _traced_once(sums_fn),
+        _traced_for(forms, sums_fn),
         in_shardings=(None, None, split_by_image(mesh)),
         out_shardings=replicated(mesh),
     )
 
 
-def _traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, failing where JAX traces it for other types: a batch changed its form."""
-    first: list[Any] = []
+def _traced_for(forms: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, failing where JAX traces it for more types: a batch changed its form."""
+    known: list[Any] = []
 
     @functools.wraps(function)  # its name is what profiles show
     def checked(*args: Any) -> Any:
         types = jax.tree.map(lambda x: x.aval, args)
-        first.append(types)
         # The same types may come again, where JAX has dropped what it had compiled.
-        assert types == first[0], f"compiled for {first[0]}, and now again for {types}"
+        if types not in known:
+            assert len(known) < forms, f"compiled for {known}, and now again for {types}"
+            known.append(types)
         return function(*args)
 
     return checked

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -19,8 +20,11 @@ from deepmad_jax.errors import UserError
 from deepmad_jax.nets import Network
 from deepmad_jax.tasks.classify.functions import make_loss_fn, make_sums_fn
 from deepmad_jax.train import (
+    Plan,
     TrainState,
     make_eval_step,
+    make_optimizer,
+    make_schedule,
     padded_batch_size,
     sum_over_batches,
     variables_for_evaluation,
@@ -59,6 +63,10 @@ class LabelledImages:
     def num_train(self) -> int:
         return len(self.dataset.train)
 
+    @property
+    def forms(self) -> int:
+        return 1
+
     def train_batches(self, config: Config) -> Batches:
         settings = config.train
         return train_batches(
@@ -72,11 +80,11 @@ class Classification:
 
     Attributes:
         architecture_file, parts, best_by: see there.
-        load, build: what that kind of network is read and made by.
+        load, network: what that kind of network is read and made by.
     """
 
     load: Callable[[Path], OnImages]
-    build: Callable[[Any, TrainConfig], nnx.Module]
+    network: Callable[[Any, TrainConfig], nnx.Module]
     architecture_file: str = "architecture.json"
     parts: tuple[str, ...] = ("design", "data", "train")
     best_by: str = "top1"
@@ -91,11 +99,27 @@ class Classification:
             )
         )
 
+    def build(
+        self, arch: OnImages, config: Config, data: LabelledImages, fresh: bool
+    ) -> nnx.Module:
+        return self.network(arch, config.train)
+
+    def optimizer(
+        self, config: Config, plan: Plan
+    ) -> tuple[optax.GradientTransformation, optax.Schedule]:
+        schedule = make_schedule(config.train, plan)
+        return make_optimizer(config.train, schedule), schedule
+
     def loss_fn(self, graphdef: nnx.GraphDef, data: LabelledImages, config: Config) -> LossFn:
         return make_loss_fn(graphdef, data.dataset, config.data, config.train.label_smoothing)
 
     def evaluator(
-        self, graphdef: nnx.GraphDef, data: LabelledImages, config: Config, mesh: Mesh
+        self,
+        graphdef: nnx.GraphDef,
+        data: LabelledImages,
+        config: Config,
+        mesh: Mesh,
+        workdir: Path,
     ) -> Callable[[TrainState], dict[str, Any]]:
         dataset, settings = data.dataset, config.train
         eval_step = make_eval_step(make_sums_fn(graphdef, dataset), mesh)
@@ -152,4 +176,4 @@ def make_network(
     )
 
 
-CLASSIFY = Classification(load=Architecture.load, build=make_network)
+CLASSIFY = Classification(load=Architecture.load, network=make_network)

@@ -61,13 +61,13 @@ def _load(path: Path) -> FlatImages:
     return FlatImages.of(MlpArchitecture.from_json(json.dumps(values)))
 
 
-def _build(arch: FlatImages, settings: TrainConfig) -> nnx.Module:
+def _network(arch: FlatImages, settings: TrainConfig) -> nnx.Module:
     return ImageMlp(arch.arch, rngs=nnx.Rngs(settings.seed))
 
 
 PERCEPTRON = Classification(
     load=_load,
-    build=_build,
+    network=_network,
     architecture_file="perceptron.json",
     parts=("perceptron", "data", "train"),
 )

@@ -1,0 +1,154 @@
+"""What necks and heads on a backbone's maps are made of: convs, dense layers, GroupNorm.
+
+A backbone is made of the layer table (`network.py`); what stands on it is not designed and has no
+rows there. Kernels are drawn by NumPy: JAX would compile a generator for every new shape.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from deepmad_jax.nets.cpu_conv import conv_for_cpu
+
+GROUP_NORM_EPSILON = 1e-5
+"""Added to the variance by every GroupNorm, as PyTorch does."""
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+"""Initial values of a kernel from its shape."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Making:
+    """How the parts of one network are made.
+
+    Attributes:
+        rng: draws every kernel, in the order in which the parts are made.
+        dtype: of the computation; parameters are float32.
+        cpu_convs: compute convs as suits a CPU (see `cpu_conv.py`).
+    """
+
+    rng: np.random.Generator
+    dtype: Any = jnp.float32
+    cpu_convs: bool = False
+
+
+def normal(std: float) -> Draw:
+    """Normal numbers of this deviation."""
+    return lambda rng, shape: rng.normal(0.0, std, shape)
+
+
+def xavier_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform numbers of variance 2 / (fan in + fan out) (Glorot and Bengio 2010)."""
+    window = math.prod(shape[:-2])
+    limit = math.sqrt(6.0 / (window * (shape[-2] + shape[-1])))
+    return rng.uniform(-limit, limit, shape)
+
+
+def he_by_fan_out(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal numbers of variance 2 / fan out (He et al. 2015)."""
+    return rng.normal(0.0, math.sqrt(2.0 / (math.prod(shape[:-2]) * shape[-1])), shape)
+
+
+def conv(
+    making: Making,
+    c_in: int,
+    c_out: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    draw: Draw,
+    bias: float | None = 0.0,
+) -> nnx.Conv:
+    """A conv, zeros around the map; ``bias`` is where its bias starts, None for no bias."""
+    made = nnx.Conv(
+        c_in,
+        c_out,
+        (kernel, kernel),
+        stride,
+        padding=(kernel - 1) // 2,
+        use_bias=bias is not None,
+        dtype=making.dtype,
+        kernel_init=jax.nn.initializers.zeros,
+        conv_general_dilated=(conv_for_cpu if making.cpu_convs else jax.lax.conv_general_dilated),
+        rngs=nnx.Rngs(0),
+    )
+    return _filled(made, making, draw, bias)
+
+
+def transposed_conv(
+    making: Making, c_in: int, c_out: int, *, draw: Draw, bias: float = 0.0
+) -> nnx.ConvTranspose:
+    """A 2x2 transposed conv of stride 2: the map becomes twice as large."""
+    made = nnx.ConvTranspose(
+        c_in,
+        c_out,
+        (2, 2),
+        (2, 2),
+        padding="VALID",
+        dtype=making.dtype,
+        kernel_init=jax.nn.initializers.zeros,
+        rngs=nnx.Rngs(0),
+    )
+    return _filled(made, making, draw, bias)
+
+
+def dense(making: Making, c_in: int, c_out: int, *, draw: Draw, bias: float = 0.0) -> nnx.Linear:
+    """A dense layer."""
+    made = nnx.Linear(
+        c_in,
+        c_out,
+        dtype=making.dtype,
+        kernel_init=jax.nn.initializers.zeros,
+        rngs=nnx.Rngs(0),
+    )
+    return _filled(made, making, draw, bias)
+
+
+def _filled(made: Any, making: Making, draw: Draw, bias: float | None) -> Any:
+    shape = made.kernel[...].shape
+    made.kernel = nnx.Param(jnp.asarray(draw(making.rng, shape).astype(np.float32)))
+    if bias is not None:
+        made.bias = nnx.Param(jnp.asarray(np.full(shape[-1], bias, np.float32)))
+    return made
+
+
+class GroupNorm(nnx.Module):
+    """GroupNorm whose statistics may leave padding out.
+
+    Where images of several sizes lie on canvases of one size, the mean and variance over a whole
+    canvas would depend on how much of it is empty; with a mask they are those of the image alone.
+
+    Args:
+        channels, groups: of the map; ``groups`` divides ``channels``.
+    """
+
+    def __init__(self, channels: int, groups: int):
+        self.groups = groups
+        self.scale = nnx.Param(jnp.asarray(np.ones(channels, np.float32)))
+        self.bias = nnx.Param(jnp.asarray(np.zeros(channels, np.float32)))
+
+    def __call__(self, x: jax.Array, inside: jax.Array | None = None) -> jax.Array:
+        """The normalised map, of ``x``'s dtype, computed in float32.
+
+        Args:
+            x: shape (batch, H, W, channels).
+            inside: pixels that count, boolean, shape (batch, H, W, 1); None: all do.
+        """
+        batch, height, width, channels = x.shape
+        grouped = x.astype(jnp.float32).reshape(
+            batch, height * width, self.groups, channels // self.groups
+        )
+        share = 1.0 if inside is None else inside.reshape(batch, -1, 1, 1).astype(jnp.float32)
+        count = (share * jnp.ones((1, height * width, 1, 1))).sum(1, keepdims=True)
+        count = jnp.maximum(count, 1.0) * (channels // self.groups)
+        mean = (grouped * share).sum((1, 3), keepdims=True) / count
+        variance = (jnp.square(grouped - mean) * share).sum((1, 3), keepdims=True) / count
+        normalised = (grouped - mean) * jax.lax.rsqrt(variance + GROUP_NORM_EPSILON)
+        out = normalised.reshape(x.shape) * self.scale[...] + self.bias[...]
+        return out.astype(x.dtype)

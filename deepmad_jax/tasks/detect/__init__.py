@@ -1,0 +1,1 @@
+"""Object detection: boxes and masks around the things in an image."""

@@ -1,0 +1,108 @@
+"""Detection as a task: boxes, and with some heads masks; average precision as COCO counts it."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from deepmad_jax.arch import Architecture
+from deepmad_jax.config import Config
+from deepmad_jax.data.boxed import num_canvases, train_batches
+from deepmad_jax.data.coco import CocoDataset, open_coco
+from deepmad_jax.tasks.detect.detectors import WITH_MASKS, make_detector
+from deepmad_jax.tasks.detect.evaluation import make_evaluator
+from deepmad_jax.tasks.detect.functions import make_loss_fn
+from deepmad_jax.tasks.detect.loaded import write_classes
+from deepmad_jax.tasks.detect.optimizer import make_optimizer
+from deepmad_jax.train import Plan, TrainState
+from deepmad_jax.train.step import LossFn
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxedImages:
+    """An opened data set of images with boxes; `tasks.task.Opened`."""
+
+    dataset: CocoDataset
+
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    @property
+    def num_train(self) -> int:
+        return len(self.dataset.train)
+
+    @property
+    def forms(self) -> int:
+        return num_canvases(self.dataset.train)
+
+    def train_batches(self, config: Config) -> grain.DatasetIterator:
+        settings = config.train
+        return train_batches(
+            self.dataset,
+            config.data,
+            config.detect,
+            masks=config.detect.head in WITH_MASKS,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+    """Detection; a `tasks.task.Task`."""
+
+    architecture_file: str = "architecture.json"
+    parts: tuple[str, ...] = ("design", "data", "train", "detect")
+    best_by: str = "box_ap"
+
+    def load(self, path: Path) -> Architecture:
+        return Architecture.load(path)
+
+    def open(self, config: Config, arch: Architecture) -> BoxedImages:
+        return BoxedImages(open_coco(config.data))
+
+    def build(
+        self, arch: Architecture, config: Config, data: BoxedImages, fresh: bool
+    ) -> nnx.Module:
+        return make_detector(arch, config, data.dataset.classes, fresh)
+
+    def optimizer(
+        self, config: Config, plan: Plan
+    ) -> tuple[optax.GradientTransformation, optax.Schedule]:
+        return make_optimizer(config, plan)
+
+    def loss_fn(self, graphdef: nnx.GraphDef, data: BoxedImages, config: Config) -> LossFn:
+        return make_loss_fn(graphdef)
+
+    def evaluator(
+        self,
+        graphdef: nnx.GraphDef,
+        data: BoxedImages,
+        config: Config,
+        mesh: Mesh,
+        workdir: Path,
+    ) -> Callable[[TrainState], dict[str, Any]]:
+        folder = None
+        if jax.process_index() == 0:
+            folder = workdir / "predictions"
+            write_classes(workdir, data.dataset.names)
+        return make_evaluator(graphdef, data.dataset, config, mesh, folder)
+
+    def summary(self, line: dict[str, Any]) -> str:
+        words = [f"box AP {line['box_ap']:.3f} (AP50 {line['box_ap50']:.3f})"]
+        if "mask_ap" in line:
+            words.append(f"mask AP {line['mask_ap']:.3f} (AP50 {line['mask_ap50']:.3f})")
+        return (
+            f"{', '.join(words)} on {line['images']:,} images of {line['dataset']} after "
+            f"{line['step']:,} steps; predictions/ has boxes and a table of the classes."
+        )
+
+
+DETECT = Detection()

@@ -1,0 +1,78 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepmad_jax.data.shapes import draw_shapes
+from launch.local_processes import free_port
+
+ROOT = Path(__file__).parents[3]
+WORKER = Path(__file__).parent / "detect_worker.py"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("devices") / "set"
+    draw_shapes(root, {"train": 15, "val": 6}, sizes=((48, 64), (56, 96)))
+    return root
+
+
+def start(arguments, devices=1):
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(WORKER.parent)]),
+    }
+    return subprocess.Popen(
+        [sys.executable, str(WORKER), *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def finish(*processes):
+    for process in processes:
+        text, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, text
+
+
+def assert_close(ours, wanted, rtol, atol):
+    with np.load(ours) as a, np.load(wanted) as b:
+        assert set(a.files) == set(b.files)
+        for name in a.files:
+            if name != "__devices__":
+                np.testing.assert_allclose(a[name], b[name], rtol=rtol, atol=atol, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["fcos", "gfl", "mask_rcnn", "cascade_mask_rcnn"])
+def test_gradients_of_four_devices_are_those_of_one(root, tmp_path, head):
+    for devices in (1, 4):
+        out = tmp_path / f"{devices}.npz"
+        finish(start(["gradients", out, root, head], devices))
+        with np.load(out) as file:
+            assert file["__devices__"] == devices
+    # Sums over images in another order.
+    assert_close(tmp_path / "4.npz", tmp_path / "1.npz", rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_training_of_two_processes_is_that_of_one(root, tmp_path):
+    finish(start(["train", tmp_path / "alone", root, "fcos"]))
+    address = f"127.0.0.1:{free_port()}"
+    finish(
+        *(
+            start(["train", tmp_path / "together", root, "fcos", f"{address},2,{i}"])
+            for i in range(2)
+        )
+    )
+    assert_close(tmp_path / "together" / "state.npz", tmp_path / "alone" / "state.npz", 1e-3, 1e-4)
+    # Every image once, whichever process read it.
+    for name in ("boxes.json", "classes.txt"):
+        assert (tmp_path / "together" / "predictions" / name).exists()

@@ -1,0 +1,63 @@
+"""The configs of detectors load and hold the recipes that they name."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from deepmad_jax.arch.reference import resolve
+from deepmad_jax.config.load import parse
+from deepmad_jax.errors import InvalidConfig
+from deepmad_jax.recipes import BACKBONES, DETECTION_RECIPES
+
+FOLDER = Path(__file__).parent.parent / "configs" / "detect"
+FILES = sorted(FOLDER.glob("*.py"))
+
+# Rate, warm-up, its factor and steps, clip, factor of biases, their decay, epochs, drops, sides.
+RECIPES = {
+    "fcos": (0.01, "constant", 1 / 3, 500, 35.0, 2.0, False, 24, (16, 22), (640, 800)),
+    "gflv2": (0.01, "linear", 0.001, 500, None, 1.0, True, 24, (16, 22), (480, 960)),
+    "mask_rcnn": (0.02, "linear", 0.001, 500, None, 1.0, True, 24, (16, 22), (800, 800)),
+    "cascade_mask_rcnn": (0.02, "linear", 0.001, 500, None, 1.0, True, 20, (16, 19), (800, 800)),
+}
+
+
+def config_of(file, variant=""):
+    config, workdir = parse(["main", "--config", f"{file}:{variant}" if variant else str(file)])
+    assert workdir == Path("runs") / config.name
+    return config
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_variants_load_and_have_a_workdir_each(file):
+    variants = ["", *runpy.run_path(str(file))["VARIANTS"]]
+    configs = [config_of(file, variant) for variant in variants]
+    assert len({config.name for config in configs}) == len(configs)
+    assert {config.task for config in configs} == {"detect"}
+
+
+@pytest.mark.parametrize("detector", DETECTION_RECIPES)
+def test_recipes_are_those_of_the_baselines(detector):
+    config = config_of(FOLDER / f"{detector}_deepmad_r50.py")
+    train, detect = config.train, config.detect
+    found = (
+        train.learning_rate, detect.warmup, detect.warmup_factor, detect.warmup_steps,
+        train.clip_norm, detect.bias_rate, detect.bias_decays, train.epochs, detect.drop_epochs,
+        (min(detect.short_sides), max(detect.short_sides)),
+    )  # fmt: skip
+    assert found == RECIPES[detector]
+    assert (train.batch_size, train.momentum, train.weight_decay) == (16, 0.9, 1e-4)
+    assert (detect.frozen_stages, detect.eval_short_side, detect.long_side) == (1, 800, 1333)
+    assert detect.batch_norm == ("fixed" if detector == "fcos" else "affine")
+    assert detect.proposals == (2000 if detector == "cascade_mask_rcnn" else 1000)
+
+
+def test_backbones_of_the_zoo_are_there():
+    for fields in BACKBONES.values():
+        if not fields["architecture"].startswith("runs/"):
+            resolve(fields["architecture"])
+
+
+def test_an_unknown_backbone_is_refused_with_the_nearest():
+    with pytest.raises(InvalidConfig, match="did you mean 'resnet50'"):
+        config_of(FOLDER / "fcos_deepmad_r50.py", "resnet5")
