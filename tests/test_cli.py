@@ -178,7 +178,7 @@ def completed(line):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("deepmad de", ["design"]),
+        ("deepmad des", ["design"]),
         ("deepmad design --par", ["--params"]),
         ("deepmad design --block bas", ["basic"]),
         ("deepmad compare deepmad_r", ["deepmad_r18", "deepmad_r34", "deepmad_r50"]),

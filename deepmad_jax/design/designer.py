@@ -14,6 +14,7 @@ from deepmad_jax.design.program import feasible
 from deepmad_jax.design.program.lattice import nearest
 from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.program.threads import one_thread
 from deepmad_jax.design.relaxation.solve import Solution, relaxed_optimum, solve_at_depths
 from deepmad_jax.design.search.choices import leading_choices
 from deepmad_jax.design.search.dive import dive
@@ -21,7 +22,6 @@ from deepmad_jax.design.search.effort import FULL, Effort
 from deepmad_jax.design.search.fixed_choices import FixedChoices
 from deepmad_jax.design.search.projection import Design, round_solution
 from deepmad_jax.design.search.rounds import Starts
-from deepmad_jax.design.threads import one_thread
 
 LEADING_VECTORS = 5  # of depths, that the search begins from where `fixed_choices` does not apply
 

@@ -20,7 +20,7 @@ from deepmad_jax.design.certificate.boxes import Bounded, Boxes, bound_boxes
 from deepmad_jax.design.program.lattice import inner_bounds
 from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.threads import one_thread
+from deepmad_jax.design.program.threads import one_thread
 from deepmad_jax.errors import UserError
 
 BATCH, ROOT_ROUNDS = 64, 4

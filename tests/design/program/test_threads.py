@@ -5,8 +5,8 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.program.threads import one_thread
 from deepmad_jax.design.search import dive
-from deepmad_jax.design.threads import one_thread
 from tests.design.problems import TINY_SPACE
 
 
