@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import deepmad_jax as dm
-from deepmad_jax.arch import Architecture, Stage, Stem
+from deepmad_jax.arch import Architecture, Stage, Stem, cost, layer_table
 from deepmad_jax.config.load import parse
 from deepmad_jax.design import sample_architectures
 from deepmad_jax.design.program.levels import levels_of
@@ -67,6 +67,39 @@ def test_certify_job_adds_a_bound_above_the_design(tmp_path):
     assert design["upper_bound"] >= design["objective"]
     expected = (design["upper_bound"] - design["objective"]) / abs(design["objective"])
     assert design["gap"] == pytest.approx(expected)
+
+
+# So few networks that the bound is proved whole, however long that takes.
+SMALL = ("--config.design.max_width=32", "--config.design.max_depth=3", "--config.design.kernels=3")
+
+
+def test_certify_job_ends_with_the_better_network(tmp_path, capsys):
+    workdir = [*SMALL, "--config.certify_seconds=inf", "--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design", *workdir)) == 0
+    best = Architecture.load(tmp_path / "architecture.json")
+    shallow = [dataclasses.replace(stage, depth=1) for stage in best.stages]
+    worse = dataclasses.replace(best, stages=tuple(shallow))
+    (tmp_path / "architecture.json").write_text(worse.to_json())
+    assert main(command("--config.jobs=certify", *workdir)) == 0
+    assert "it now is the design" in capsys.readouterr().out
+    found = Architecture.load(tmp_path / "architecture.json")
+    design = json.loads((tmp_path / "design.json").read_text())
+    assert found.stages != worse.stages
+    assert design["params"] == cost.params(layer_table(found))
+
+
+def test_certify_job_leaves_the_architecture_of_checkpoints(tmp_path, capsys):
+    workdir = [*SMALL, "--config.certify_seconds=inf", "--workdir", str(tmp_path)]
+    assert main(command("--config.jobs=design", *workdir)) == 0
+    best = Architecture.load(tmp_path / "architecture.json")
+    shallow = [dataclasses.replace(stage, depth=1) for stage in best.stages]
+    worse = dataclasses.replace(best, stages=tuple(shallow)).to_json()
+    (tmp_path / "architecture.json").write_text(worse)
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    assert main(command("--config.jobs=certify", *workdir)) == 0
+    assert "stays the design" in capsys.readouterr().out
+    assert (tmp_path / "architecture.json").read_text() == worse
+    assert Architecture.load(tmp_path / "better.json").stages != shallow
 
 
 def test_certify_refuses_a_design_of_other_budgets(tmp_path, refused):

@@ -10,7 +10,7 @@ from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.studies.settings import Part, Sampling, Sweep
 from deepmad_jax.errors import InvalidConfig
-from deepmad_jax.fields import FilePath, Limit, OneOf, Title, WhichCheckpoint, settle
+from deepmad_jax.fields import FilePath, Limit, OneOf, Share, Title, WhichCheckpoint, settle
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
@@ -45,6 +45,7 @@ class Config:
         checkpoint: which one the ``evaluate`` and ``export`` jobs take: ``newest``, or ``best`` by
             the run's own evaluations.
         certify_seconds: how long the ``certify`` job tightens its bound.
+        certify_search: share of that time in which it looks for better networks.
         export: which of `EXPORTS` the ``export`` job writes.
         export_fold: fold BatchNorm into the convs where the format holds a computation.
         profile: write a trace of a few training steps to ``profile/`` in the workdir.
@@ -65,6 +66,7 @@ class Config:
     perceptron: MlpProblem = dataclasses.field(default_factory=MlpProblem)
     checkpoint: WhichCheckpoint = "newest"
     certify_seconds: Limit = 60.0
+    certify_search: Share = 0.3
     export: tuple[Annotated[str, OneOf(EXPORTS)], ...] = ("safetensors", "tinynas")
     export_fold: bool = False
     profile: bool = False

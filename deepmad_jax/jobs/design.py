@@ -9,7 +9,14 @@ import numpy as np
 
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.config import Config
-from deepmad_jax.jobs.workdir import design_of, refuse_to_mix, settle, write, write_config
+from deepmad_jax.jobs.workdir import (
+    design_of,
+    holds_checkpoints,
+    refuse_to_mix,
+    settle,
+    write,
+    write_config,
+)
 
 
 def design(config: Config, workdir: Path) -> None:
@@ -65,20 +72,44 @@ def drawn(config: Config) -> tuple[Architecture, ...]:
 
 
 def certify(config: Config, workdir: Path) -> None:
-    """Bounds what any network of the space can reach; adds bound and gap to ``design.json``."""
+    """Bounds what any network of the space can reach; adds bound and gap to ``design.json``.
+
+    A better network that it meets becomes the design, unless the workdir has trained the old one.
+    """
     from deepmad_jax import report
-    from deepmad_jax.design.certificate.certify import certify as bound
+    from deepmad_jax.design.certificate.certify import gap_below
+    from deepmad_jax.design.improve import prove
+    from deepmad_jax.design.search.projection import numbers_of_design
 
     path = workdir / "design.json"
     numbers = design_of(config, workdir)
+    known = Architecture.load(workdir / "architecture.json")
     print(f"Bounding {config.name} for {config.certify_seconds:g} s ...", flush=True)
-    result = bound(config.design, numbers["objective"], seconds=config.certify_seconds)
-    numbers |= {"upper_bound": result.upper_bound, "gap": result.gap}
+    proved = prove(
+        config.design, known, seconds=config.certify_seconds, share=config.certify_search
+    )
+    result = proved.certificate
+    if proved.gained and holds_checkpoints(workdir):
+        better = workdir / "better.json"
+        write(better, proved.architecture.to_json())
+        print(
+            f"A better network was met, {proved.gained:,.2f} nats above the design: {better}. "
+            "What was trained here stays the design."
+        )
+    elif proved.gained:
+        numbers |= numbers_of_design(config.design, proved.numbers)
+        settle(config, workdir, proved.architecture)
+        print(f"A better network was met, by {proved.gained:,.2f} nats: it now is the design.")
+        print(report.design_table(proved.architecture, numbers))
+    numbers |= {
+        "upper_bound": result.upper_bound,
+        "gap": gap_below(result.upper_bound, numbers["objective"]),
+    }
     write(path, json.dumps(numbers, indent=1))
     report.write(workdir)
     print(
         f"No network of this space exceeds {result.upper_bound:,.2f}; the design has "
-        f"{numbers['objective']:,.2f}: at most {result.gap:.3%} better is possible. "
+        f"{numbers['objective']:,.2f}: at most {numbers['gap']:.3%} better is possible. "
         f"{result.nodes:,} boxes bounded in {result.seconds:.0f} s."
     )
 

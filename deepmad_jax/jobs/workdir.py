@@ -33,8 +33,8 @@ def refuse_to_mix(
     config: Config, workdir: Path, names: tuple[str, ...] = ("design", "data", "train")
 ) -> None:
     """A run goes on only with the ``names`` of its config that its checkpoints were made with."""
-    path, checkpoints = workdir / "config.json", workdir / "checkpoints"
-    if not (path.exists() and checkpoints.exists() and any(checkpoints.iterdir())):
+    path = workdir / "config.json"
+    if not (path.exists() and holds_checkpoints(workdir)):
         return
     old, new, default = read_json(path), _json_values(config), _json_values(Config())
     # A named architecture is what counts then, whatever the design's budgets say.
@@ -90,6 +90,12 @@ def design_of(config: Config, workdir: Path) -> dict[str, Any]:
     return numbers
 
 
+def holds_checkpoints(workdir: Path) -> bool:
+    """Whether a run has left any there: its architecture may then not change."""
+    checkpoints = workdir / "checkpoints"
+    return checkpoints.exists() and any(checkpoints.iterdir())
+
+
 def is_first() -> bool:
     """Whether this process writes the workdir's files: one of several does."""
     import jax
@@ -127,8 +133,7 @@ _MAY_CHANGE = (
 def _refuse_to_orphan_checkpoints(workdir: Path, architecture: Architecture) -> None:
     """A new design in place of the one that checkpoints belong to would make them useless."""
     path = workdir / "architecture.json"
-    checkpoints = workdir / "checkpoints"
-    if not (path.exists() and checkpoints.exists() and any(checkpoints.iterdir())):
+    if not (path.exists() and holds_checkpoints(workdir)):
         return
     if Architecture.load(path) != architecture:
         raise UserError(

@@ -29,10 +29,14 @@ class Boxes(NamedTuple):
 
 
 class Bounded(NamedTuple):
-    """Boxes bounded and shrunk, and where to split them: ``axis`` into x <= left, x >= right."""
+    """Boxes bounded and shrunk, and where to split them: ``axis`` into x <= left, x >= right.
+
+    ``x`` is about where their relaxations are greatest.
+    """
 
     boxes: Boxes
     bound: Array
+    x: Array
     axis: Array
     left: Array
     right: Array
@@ -87,6 +91,7 @@ def _bound_box(
     return Bounded(
         Boxes(new_low, new_high, jnp.where(is_objective, entropy_high, boxes.entropy_high)),
         jnp.where(empty, -jnp.inf, bound),
+        inside.x[: low.shape[0]],
         axis,
         left,
         right,

@@ -12,12 +12,20 @@ import dataclasses
 import heapq
 import itertools
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from deepmad_jax.design.certificate.boxes import Bounded, Boxes, bound_boxes
-from deepmad_jax.design.program.lattice import inner_bounds
+from deepmad_jax.design.program.evaluate import Point, evaluate, within_limits
+from deepmad_jax.design.program.lattice import (
+    inner_bounds,
+    nearest,
+    structural_violation,
+    to_point,
+)
+from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.program.threads import one_thread
@@ -47,16 +55,30 @@ class Certificate:
     exhausted: bool
 
 
+Improve = Callable[[np.ndarray], float]
+"""Relaxed optima of boxes, (boxes, 1 + 4 S), as in `bounds` -> the best objective now known."""
+
+
 def certify(
-    problem: Problem, incumbent: float, *, seconds: float = 60.0, nodes: float = np.inf
+    problem: Problem,
+    incumbent: float,
+    *,
+    seconds: float = 60.0,
+    nodes: float = np.inf,
+    improve: Improve | None = None,
+    share: float = 0.3,
 ) -> Certificate:
     """An upper bound on the objective over all integer networks of a problem.
 
     Args:
         problem: the space, weights and budgets; convention ``paper``.
-        incumbent: objective of the best network known; boxes that cannot beat it are dropped.
+        incumbent: objective of a known network; boxes that cannot beat the best are dropped.
         seconds: wall time after which the best bound so far is returned.
         nodes: boxes after which it is; with ``seconds`` infinite, results are reproducible.
+        improve: looks for better networks where the bound leaves room; the incumbent then is the
+            best that it has found.
+        share: of the time that goes into that; of the batches, with ``seconds`` infinite.
+
     Raises:
         UserError: the problem uses the tinynas convention.
     """
@@ -72,17 +94,25 @@ def certify(
         )
     began = time.perf_counter()
     search = _Search(prepare(problem), incumbent)
+    looked, due = 0.0, 0.0
     with one_thread():
         search.root()
         while search.heap and search.nodes < nodes and time.perf_counter() - began < seconds:
-            search.step(int(min(BATCH, nodes - search.nodes)))
-    upper = search.upper_bound()
-    # Beside a zero incumbent any gap is infinite; the bound itself still says how far.
-    gap = (upper - incumbent) / abs(incumbent) if incumbent else (upper > 0) * np.inf
-    left = len(search.heap) + len(search.closed)
+            x = search.step(int(min(BATCH, nodes - search.nodes)))
+            now = time.perf_counter()
+            due += share
+            if (
+                improve
+                and len(x)
+                and (due >= 1.0 if np.isinf(seconds) else looked <= share * (now - began))
+            ):
+                search.take(improve(x))
+                looked, due = looked + time.perf_counter() - now, due - 1.0
+    upper, incumbent = search.upper_bound(), search.incumbent
+    left = search.left()
     return Certificate(
         upper_bound=upper,
-        gap=float(gap),
+        gap=gap_below(upper, incumbent),
         nodes=search.nodes,
         boxes_left=left,
         seconds=time.perf_counter() - began,
@@ -90,11 +120,18 @@ def certify(
     )
 
 
+def gap_below(upper_bound: float, objective: float) -> float:
+    """``(upper_bound - objective) / |objective|``; infinite for an objective of zero."""
+    if not objective:
+        return np.inf if upper_bound > 0 else 0.0
+    return (upper_bound - objective) / abs(objective)
+
+
 class _Search:
     """Open boxes in a heap, largest bound first."""
 
     def __init__(self, prepared: Prepared, incumbent: float):
-        self.program = prepared.posynomials
+        self.prepared, self.program = prepared, prepared.posynomials
         self.incumbent = float(incumbent)
         self.first = _whole_space(prepared)
         self.nodes = 0
@@ -122,26 +159,46 @@ class _Search:
         if bound > self.incumbent:
             self._push(bound, tuple(box))
 
-    def step(self, count: int) -> None:
-        """Bounds and splits the boxes of largest bound."""
+    def left(self) -> int:
+        """How many boxes may hold a better network than the incumbent."""
+        return sum(bound > self.incumbent for bound in (*self.closed, *(-b for b, *_ in self.heap)))
+
+    def take(self, incumbent: float) -> None:
+        """Another network is known."""
+        self.incumbent = max(self.incumbent, incumbent)
+
+    def step(self, count: int) -> np.ndarray:
+        """Bounds and splits the boxes of largest bound; relaxed optima of those left, best first.
+
+        Shape (boxes, 1 + 4 S).
+        """
         count = min(count, len(self.heap))
         taken = [heapq.heappop(self.heap) for _ in range(count)]
         boxes = Boxes(*(np.stack(parts) for parts in zip(*(t[2] for t in taken), strict=True)))
         alpha = np.repeat(self.program.alpha[None], count, axis=0)
         result = self._bounded(boxes, alpha, np.repeat(self.program.beta, count))
-        for i, (parent, _, _) in enumerate(taken):
-            bound = min(-parent, float(result.bound[i]))
+        bounds = np.minimum([-parent for parent, *_ in taken], result.bound)
+        for i, bound in enumerate(bounds.tolist()):
             if bound <= self.incumbent:
                 continue
             low, high, entropy_high = (part[i] for part in result.boxes)
             axis = int(result.axis[i])
             if axis < 0:
-                self.closed.append(bound)
+                self._close(low, high)
                 continue
             below, above = high.copy(), low.copy()
             below[axis], above[axis] = result.left[i], result.right[i]
             self._push(bound, (low, below, entropy_high))
             self._push(bound, (above, high, entropy_high))
+        order = np.argsort(-bounds, kind="stable")
+        return result.x[order[bounds[order] > self.incumbent]]
+
+    def _close(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Takes the one network that a box holds at its exact value."""
+        at = nearest(self.prepared.lattice, network_at(self.prepared.layout, 0.5 * (low + high)))
+        value = float(objectives(self.prepared, at[None])[0])
+        if value > self.incumbent:
+            self.closed.append(value)
 
     def _push(self, bound: float, box: tuple[np.ndarray, ...]) -> None:
         heapq.heappush(self.heap, (-bound, next(self._order), box))
@@ -159,6 +216,22 @@ class _Search:
                 beta[fill],
             )
             return jax.tree.map(lambda part: np.asarray(part)[:count], result)
+
+
+def network_at(parts: Layout, x: np.ndarray) -> Point:
+    """The network, of real widths and depths, at unknowns x of `bounds`, (1 + 4 S,)."""
+    width = np.exp(x[parts.width])
+    inner = width * np.exp(x[parts.inner])
+    return Point(np.exp(x[0]), width, inner, np.exp(x[parts.kernel]), x[parts.depth] + 1.0)
+
+
+def objectives(prepared: Prepared, u: np.ndarray) -> np.ndarray:
+    """Those at lattice coordinates, (networks, 1 + 4 S); -inf where a limit is not met."""
+    point = to_point(prepared.lattice, u)
+    numbers = evaluate(prepared.form, prepared.data, point)
+    met = within_limits(prepared.form, prepared.data, numbers)
+    met &= structural_violation(prepared.lattice, prepared.data.monotone, point) <= 1e-9
+    return np.where(met, numbers.objective, -np.inf)
 
 
 def _whole_space(prepared: Prepared) -> Boxes:

@@ -173,6 +173,12 @@ def _moved(layer: Layer) -> Array:
 
 
 def _timed_as(layer: Layer) -> str | None:
-    if layer.kind == "conv" and layer.groups is layer.c_in:  # one and the same where depthwise
+    if layer.kind == "conv" and _is_depthwise(layer):
         return "depthwise"
     return layer.kind if layer.kind in TIMED else None
+
+
+def _is_depthwise(layer: Layer) -> bool:
+    if isinstance(layer.groups, int):  # a stem that reads one channel is no depthwise conv
+        return layer.groups > 1 and layer.groups == layer.c_in
+    return layer.groups is layer.c_in  # numbers of many networks: one and the same array

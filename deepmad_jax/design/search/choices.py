@@ -17,6 +17,7 @@ from deepmad_jax.design.search.fixed_choices import FixedChoices
 
 EXPANDED = 4  # choices whose neighbours are valued at once
 TURNS = 3  # of such valuations, in each part of the search
+NEAR = 128  # vectors of depths around the relaxed ones, where the search begins
 LEADING = 24  # vectors of depths whose kernels and ties are sought
 _FREE = -1
 
@@ -56,7 +57,7 @@ def leading_choices(prepared: Prepared, fixed: FixedChoices, x: np.ndarray, coun
     """
     search = _Search(prepared, fixed, x)
     depth_moves, other_moves = search.depth_moves(), search.other_moves()
-    search.climb([search.start(x)], depth_moves)
+    search.climb(search.near(x), depth_moves)
     if len(other_moves):
         first = [search.settled(choice) for choice in search.ranked()[:LEADING]]
         search.restart()
@@ -78,12 +79,20 @@ class _Search:
         self.high = np.concatenate([high, np.full(stages, self.sizes.size - 1), np.ones(stages)])
         self.found: dict[Choice, tuple[float, np.ndarray]] = {}
 
-    def start(self, x: np.ndarray) -> Choice:
-        """The whole depths nearest to the relaxed optimum's, all else left free."""
-        stages = self.stages
-        depth = np.rint(np.exp(x[self.layout.depth]))
-        depth = np.clip(depth, self.low[:stages], self.high[:stages])
-        return (*depth.astype(int).tolist(), *[_FREE] * stages, *[0] * stages)
+    def near(self, x: np.ndarray) -> list[Choice]:
+        """The whole depths nearest to the relaxed optimum's, all else left free.
+
+        Steps of a block or two would not reach them all: what lies between may miss the budgets.
+        """
+        stages, real = self.stages, np.exp(x[self.layout.depth])
+        each = np.floor(real)[:, None] + np.argsort(
+            np.abs(np.arange(-1, 3) + 0.0 - (real % 1.0)[:, None]), axis=1, kind="stable"
+        )[:, :3] - 1.0
+        each = np.clip(each, self.low[:stages, None], self.high[:stages, None])
+        every = np.stack(np.meshgrid(*each, indexing="ij"), axis=-1).reshape(-1, stages)
+        away = ((every - real) ** 2).sum(-1)
+        nearest = every[np.argsort(away, kind="stable")[:NEAR]].astype(int).tolist()
+        return [(*depth, *[_FREE] * stages, *[0] * stages) for depth in nearest]
 
     def depth_moves(self) -> np.ndarray:
         """A block more or less in one stage, or from one stage to another."""

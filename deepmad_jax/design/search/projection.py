@@ -48,25 +48,15 @@ class Design:
     @property
     def extra(self) -> dict[str, float]:
         """What the design uses of each further limit that is set."""
-        used = (float(extra.max()) for extra in self.numbers.extra)
-        return dict(zip(self.problem.extras, used, strict=True))
+        return used_of_extras(self.problem, self.numbers)
 
     def to_dict(self) -> dict[str, Any]:
         """The contents of ``design.json``; numbers unrounded, null where there is no limit."""
         names = (*BUDGETS, *self.problem.extras)
         budgets = {name: getattr(self.problem, name) for name in names}
-        n, weights = self.numbers, self.problem.level_weights
         return {
             "name": self.architecture.name,
-            "objective": float(n.objective),
-            "entropy": float(n.entropy),
-            "entropy_per_level": [float(h) for h in n.entropy_per_level[-len(weights) :]],
-            "alpha": list(weights),
-            "rho": float(n.rho),
-            "depth_penalty": float(n.penalty),
-            "params": int(n.params),
-            "macs": int(n.macs),
-            **self.extra,
+            **numbers_of_design(self.problem, self.numbers),
             "budgets": {name: b if np.isfinite(b) else None for name, b in budgets.items()},
             "relaxed_objective": self.solution.objective if self.solution.converged else None,
             "upper_bound": None,
@@ -79,6 +69,28 @@ class Design:
             "seed": self.problem.seed,
             "convergence": {**self.solution.convergence, "search": self.search},
         }
+
+
+def used_of_extras(problem: Problem, numbers: Numbers) -> dict[str, float]:
+    """What a network uses of each further limit that is set."""
+    used = (float(extra.max()) for extra in numbers.extra)
+    return dict(zip(problem.extras, used, strict=True))
+
+
+def numbers_of_design(problem: Problem, numbers: Numbers) -> dict[str, Any]:
+    """The program's numbers at one network, as ``design.json`` has them."""
+    weights = problem.level_weights
+    return {
+        "objective": float(numbers.objective),
+        "entropy": float(numbers.entropy),
+        "entropy_per_level": [float(h) for h in numbers.entropy_per_level[-len(weights) :]],
+        "alpha": list(weights),
+        "rho": float(numbers.rho),
+        "depth_penalty": float(numbers.penalty),
+        "params": int(numbers.params),
+        "macs": int(numbers.macs),
+        **used_of_extras(problem, numbers),
+    }
 
 
 def round_solution(

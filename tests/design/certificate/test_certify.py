@@ -13,6 +13,7 @@ from deepmad_jax.design.certificate.bounds import Multipliers
 from deepmad_jax.design.program.evaluate import Point, data_of, evaluate, form_of
 from deepmad_jax.design.program.lattice import lattice_of, structural_violation, to_point
 from deepmad_jax.design.program.posynomials import posynomials_of
+from deepmad_jax.design.program.problem import EXTRAS
 from deepmad_jax.errors import UserError
 from tests.design.problems import R18, TINY_SPACE, Problem
 from tests.design.search.test_projection import BEST_R18, brute_force
@@ -56,6 +57,25 @@ def random_problem(rng, block):
     )
 
 
+@pytest.fixture(scope="module")
+def latency_table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("latency") / "times.csv"
+    rows = ["layer,fixed_ms,ms_per_gmac,ms_per_melement", "conv,0.01,0.9,0.02"]
+    path.write_text("\n".join([*rows, "depthwise,0.02,4,0.05", "act,0.004,0,0.01"]) + "\n")
+    return str(path)
+
+
+def limited(problem, extras, table, rng):
+    """The problem with further limits that a random point of its lattice just meets, or nearly."""
+    loose = dataclasses.replace(problem, **dict.fromkeys(extras, 1e30), latency_table=table)
+    lattice = lattice_of(problem)
+    u = np.floor(rng.uniform(lattice.low, lattice.high + 1))
+    used = evaluate(form_of(loose), data_of(loose), to_point(lattice, u)).extra
+    room = rng.choice([1.0, 1.2, 100.0], size=len(extras))
+    limits = {name: float(x.max() * r) for name, x, r in zip(extras, used, room, strict=True)}
+    return dataclasses.replace(loose, **limits)
+
+
 def check_bound(problem, rng, nodes=(10, 40)):
     """The bound from two incumbents, after few and more boxes, against brute force."""
     best = brute_force(problem)
@@ -81,6 +101,31 @@ def test_bound_is_never_below_the_brute_force_optimum(block):
     rng = np.random.default_rng(BLOCKS.index(block))
     for _ in range(12):
         check_bound(random_problem(rng, block), rng)
+
+
+@pytest.mark.parametrize(
+    ("block", "extras"),
+    [
+        ("basic", ("layers", "width_ratio")),
+        ("bottleneck", ("latency",)),
+        ("mbconv", ("activations",)),
+    ],
+)
+def test_bound_with_further_limits_is_never_below_the_optimum(block, extras, latency_table):
+    rng = np.random.default_rng(20 + BLOCKS.index(block))
+    for _ in range(6):
+        problem = limited(random_problem(rng, block), extras, latency_table, rng)
+        check_bound(problem, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("extras", [*([name] for name in EXTRAS), EXTRAS], ids=".".join)
+def test_bound_with_any_limits_is_never_below_the_optimum(block, extras, latency_table):
+    rng = np.random.default_rng([BLOCKS.index(block), len(extras), EXTRAS.index(extras[0])])
+    for _ in range(25):
+        problem = limited(random_problem(rng, block), extras, latency_table, rng)
+        check_bound(problem, rng, nodes=(10, 50, 200, 1000))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deepmad_jax.arch import cost, layer_table
 from deepmad_jax.design.designer import design_network
-from deepmad_jax.design.program.evaluate import data_of, evaluate, form_of
+from deepmad_jax.design.program.evaluate import data_of, evaluate, form_of, within_limits
 from deepmad_jax.design.program.lattice import lattice_of, structural_violation, to_point
 from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.errors import InfeasibleProblem
@@ -87,11 +87,8 @@ def brute_force(problem):
     point = to_point(lattice, u)
     numbers = evaluate(form_of(problem), data_of(problem), point)
     feasible = (
-        (structural_violation(lattice, problem.monotone, point) == 0)
-        & (numbers.macs <= problem.macs)
-        & (numbers.params <= problem.params)
-        & (numbers.rho <= problem.rho)
-    )
+        structural_violation(lattice, problem.monotone, point) == 0
+    ) & within_limits(form_of(problem), data_of(problem), numbers)
     return float(np.where(feasible, numbers.objective, -np.inf).max())
 
 
