@@ -50,6 +50,7 @@ ROOMS = {
     "certificate": {"program"},
     "perceptron": {"program", "relaxation"},
     "designer": {"program", "relaxation", "search"},
+    "improve": {"program", "search", "certificate"},
     "studies": {"program", "relaxation", "search", "certificate", "perceptron", "designer"},
 }
 

@@ -1,6 +1,7 @@
 """Serves the live page until it is interrupted."""
 
 import contextlib
+import errno
 import ipaddress
 import socket
 from collections.abc import Callable
@@ -42,10 +43,12 @@ def serve(
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there, so that a browser that asks at once has to wait at most."""
     try:
+        if not 0 <= port < 1 << 16:  # of which create_server leaves its socket open
+            raise OSError(errno.EINVAL, "a port is a whole number from 0 to 65535")
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or error
+    except OSError as error:
+        why = error.strerror or error
         raise UserError(
             f"Cannot serve at {host}, port {port}: {why}. Give another --port (0 takes a free one) "
             "or --host."

@@ -85,9 +85,13 @@ class _Search:
         Steps of a block or two would not reach them all: what lies between may miss the budgets.
         """
         stages, real = self.stages, np.exp(x[self.layout.depth])
-        each = np.floor(real)[:, None] + np.argsort(
-            np.abs(np.arange(-1, 3) + 0.0 - (real % 1.0)[:, None]), axis=1, kind="stable"
-        )[:, :3] - 1.0
+        each = (
+            np.floor(real)[:, None]
+            + np.argsort(
+                np.abs(np.arange(-1, 3) + 0.0 - (real % 1.0)[:, None]), axis=1, kind="stable"
+            )[:, :3]
+            - 1.0
+        )
         each = np.clip(each, self.low[:stages, None], self.high[:stages, None])
         every = np.stack(np.meshgrid(*each, indexing="ij"), axis=-1).reshape(-1, stages)
         away = ((every - real) ** 2).sum(-1)

@@ -86,9 +86,9 @@ def brute_force(problem):
     u = np.array(list(itertools.product(*ranges)))
     point = to_point(lattice, u)
     numbers = evaluate(form_of(problem), data_of(problem), point)
-    feasible = (
-        structural_violation(lattice, problem.monotone, point) == 0
-    ) & within_limits(form_of(problem), data_of(problem), numbers)
+    feasible = (structural_violation(lattice, problem.monotone, point) == 0) & within_limits(
+        form_of(problem), data_of(problem), numbers
+    )
     return float(np.where(feasible, numbers.objective, -np.inf).max())
 
 
