@@ -1,46 +1,28 @@
-"""Problems that nobody named, drawn over the whole space of `Problem`, with their best known.
+"""Problems that nobody named, drawn over the whole space of `Problem`.
 
-    python -m benchmarks.drawn --settle --seconds=20     # search each one at length, and bound it
-    python -m benchmarks.drawn --seeds=0,1,2,3,4         # the product beside the best known
-
-Each problem is drawn around a random network of its own space, whose costs, a little enlarged, are
-the budgets: so each has a feasible network, and most of its limits bind. All block kinds, one to
-eight stages, one to four kernels, ratios fixed and free, rho from 0.05 to 3, budgets over five
-decades, weights with zeros, one to four further limits for a third of them, some of which cannot
-bind.
-
-The best known comes from the product's seeds and its search several times as long, from
-`benchmarks.reference`, which shares no code with that search, and from the bound of
-`deepmad_jax.design.certify`: what lies within it by less than 1e-4 needs no longer search. All are
-checked by `check.py` and kept in ``results/drawn.json``.
+Each is drawn around a random network of its own space, whose costs, a little enlarged, are the
+budgets: so each has a feasible network, and most of its limits bind. All block kinds, one to eight
+stages, one to four kernels, ratios fixed and free, rho from 0.05 to 3, budgets over five decades,
+weights with zeros, one to four further limits for a third of them, some of which cannot bind.
 """
 
-import argparse
 import csv
 import dataclasses
-import json
 import math
 import tempfile
-import time
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import reference
-from benchmarks.check import check
 from deepmad_jax.arch import cost, layer_table
-from deepmad_jax.arch.spec import BLOCKS, Architecture
-from deepmad_jax.design.certificate.certify import certify
-from deepmad_jax.design.designer import design_network
+from deepmad_jax.arch.spec import BLOCKS
 from deepmad_jax.design.program.evaluate import Numbers, Point, data_of, evaluate, form_of
 from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.design.program.limits import COLUMNS
 from deepmad_jax.design.program.problem import EXTRAS, Problem
-from deepmad_jax.errors import UserError
 
-RESULTS = Path(__file__).parent / "results" / "drawn.json"
 COUNT, SEED = 300, 11
 TIMES = (
     ("conv", 0.012, 0.9, 0.02),
@@ -52,7 +34,6 @@ TIMES = (
 )
 """Rows of a made-up latency table (`limits.read_latency`)."""
 RHO = (0.05, 3.0)
-NEAR = 1e-4  # of the bound: no longer search can gain more
 
 
 @cache

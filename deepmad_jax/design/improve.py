@@ -89,7 +89,7 @@ class _Improver:
         self._fixed = FixedChoices(prepared)
         self._sizes = np.unique(prepared.lattice.kernels)
         self._tried: set[bytes] = set()
-        self._ties_pay = prepared.problem.monotone and self._fixed.conditional.any()
+        self._ties_pay = self._fixed.conditional.any()
 
     def __call__(self, x: np.ndarray) -> float:
         """The best objective known after a look around relaxed optima, (count, 1 + 4 S).
@@ -123,7 +123,7 @@ class _Improver:
         rows = []
         for at in x:
             kernel = np.abs(np.exp(at[parts.kernel, None]) - self._sizes).argmin(-1)
-            tied = (np.diff(at[parts.widths]) < 1e-6) & self._ties_pay
+            tied = (np.abs(np.diff(at[parts.widths])) < 1e-6) & self._ties_pay
             for depth in _roundings(at[parts.depth] + 1.0):
                 depth = np.clip(depth, lattice.low[parts.depth], lattice.high[parts.depth])
                 key = np.concatenate([depth, kernel, tied]).tobytes()

@@ -13,7 +13,7 @@ import numpy as np
 
 from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.box import Box
-from deepmad_jax.design.program.evaluate import Data, Form, Numbers, Point
+from deepmad_jax.design.program.evaluate import Data, Form, Numbers, Point, spent
 from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.design.relaxation.lagrangian import MAX_VIOLATION, constrained_minimum, freeze
@@ -53,8 +53,18 @@ def solve_relaxed(problem: Problem) -> Solution:
 
 def relaxed_optimum(prepared: Prepared, start: np.ndarray | None = None) -> Solution:
     """`solve_relaxed` of a prepared problem, from another start where one is given."""
+    if start is not None:
+        return _solved(prepared, start)
+    found = _solved(prepared, default_start(prepared))
+    if not found.converged:  # far outside the budgets the penalties can lead nowhere
+        other = _solved(prepared, _start_within(prepared))
+        if other.converged or other.violation < found.violation:
+            return other
+    return found
+
+
+def _solved(prepared: Prepared, start: np.ndarray) -> Solution:
     form, data, box = prepared.form, prepared.data, prepared.box
-    start = default_start(prepared) if start is None else start
     with jax.enable_x64(True):
         results = jax.tree.map(np.asarray, _solve(form, data, box, start))
         x, objective, violation, multipliers, scale, history = results
@@ -103,7 +113,8 @@ def solve_at_depths(
 def default_start(prepared: Prepared) -> np.ndarray:
     """The middle of the box in log space, at equal depths: a start that needs no luck, (1 + 4 S,).
 
-    One is enough: on 250 random problems another start, drawn around this one, changed no design.
+    Where it converges, one is enough: on 250 random problems another start, drawn around this one,
+    changed no design.
     """
     box, parts = prepared.box, prepared.layout
     start = np.array(0.5 * (box.low + box.high))
@@ -111,6 +122,18 @@ def default_start(prepared: Prepared) -> np.ndarray:
     start[parts.stem] = np.log(32.0)
     start[parts.width] = np.linspace(np.log(32.0), np.log(512.0), parts.stages)
     return np.clip(start, box.low, box.high)
+
+
+def _start_within(prepared: Prepared) -> np.ndarray:
+    """The default start, drawn towards the least widths and depths until it meets the budgets."""
+    box, start = prepared.box, default_start(prepared)
+    smallest = np.array(box.low)
+    smallest[prepared.layout.inner] = start[prepared.layout.inner]
+    share = np.linspace(1.0, 0.0, 41)[:, None]
+    x = smallest + share * (start - smallest)
+    numbers = relaxed_numbers(prepared.form, prepared.data, x)
+    over = np.maximum(spent(prepared.data, numbers) - 1.0, 0.0).sum(-1)
+    return x[int(over.argmin())]  # the first of the least
 
 
 def _prices(form: Form, numbers: Numbers, multipliers: np.ndarray) -> dict[str, float]:

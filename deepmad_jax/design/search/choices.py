@@ -16,7 +16,7 @@ from deepmad_jax.design.program.prepared import Prepared
 from deepmad_jax.design.search.fixed_choices import FixedChoices
 
 EXPANDED = 4  # choices whose neighbours are valued at once
-TURNS = 3  # of such valuations, in each part of the search
+TURNS, MOST_TURNS = 3, 10  # of such valuations, in each part; beyond the first while they gain
 NEAR = 128  # vectors of depths around the relaxed ones, where the search begins
 LEADING = 24  # vectors of depths whose kernels and ties are sought
 _FREE = -1
@@ -73,7 +73,7 @@ class _Search:
         self.stages = stages = self.layout.stages
         self.fixed, self.sizes = fixed, np.unique(lattice.kernels)
         self.at = fixed.unknowns_of(x)
-        self.ties_pay = fixed.conditional.any() and prepared.problem.monotone
+        self.ties_pay = fixed.conditional.any()
         low, high = (ends[self.layout.depth] for ends in (lattice.low, lattice.high))
         self.low = np.concatenate([low, np.full(stages, _FREE), np.zeros(stages)])
         self.high = np.concatenate([high, np.full(stages, self.sizes.size - 1), np.ones(stages)])
@@ -118,7 +118,7 @@ class _Search:
         """The choice with the kernels and ties nearest to its relaxed optimum."""
         stages, y = self.stages, self.found[choice][1]
         kernel = np.abs(np.exp(y[self.layout.kernel, None]) - self.sizes).argmin(-1)
-        tied = (np.diff(y[self.layout.widths]) < 0.02) & self.ties_pay
+        tied = (np.abs(np.diff(y[self.layout.widths])) < 0.02) & self.ties_pay
         return (*choice[:stages], *kernel.tolist(), *tied.astype(int).tolist())
 
     def restart(self) -> None:
@@ -129,7 +129,10 @@ class _Search:
         """Values the neighbours of the best choices not yet expanded, turn by turn."""
         self.value(np.array(first))
         expanded: set[Choice] = set()
-        for _ in range(TURNS):
+        for turn in range(MOST_TURNS):
+            leader = self.ranked()[0]
+            if turn >= TURNS and leader in expanded:
+                return
             best = [c for c in self.ranked()[: 3 * EXPANDED] if c not in expanded][:EXPANDED]
             if not best:
                 return

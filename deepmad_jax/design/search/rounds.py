@@ -77,7 +77,9 @@ def annealed(
     if len(starts.points):
         scores = search.score(starts.points)
         feasible_pool.add(starts.points, np.where(scores > INFEASIBLE, scores, -np.inf))
-        if scores.max() >= starts.ceiling * (1.0 - effort.near):
+        # What lies above the ceiling says that it was none: the best choices were not among them.
+        nearly, above = (starts.ceiling * (1.0 + sign * effort.near) for sign in (-1, 1))
+        if nearly <= scores.max() <= above:
             rounds = (COOL,)
     for i, plan in enumerate(rounds):
         if i:
