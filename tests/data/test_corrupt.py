@@ -123,9 +123,11 @@ def test_file_that_can_be_read_at_the_second_try_is_told_so(folder, monkeypatch,
     read, tries = FileSource.__getitem__, []
 
     def fails_once(source, index):
-        tries.append(index)
-        if tries.count(0) == 1 and index == 0:
-            raise CorruptImage("the network is down")
+        # A loader that an earlier test left may still read ahead from its own source.
+        if source is dataset.evaluation and index == 0:
+            tries.append(index)
+            if len(tries) == 1:
+                raise CorruptImage("the network is down")
         return read(source, index)
 
     monkeypatch.setattr(FileSource, "__getitem__", fails_once)
