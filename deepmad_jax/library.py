@@ -56,6 +56,15 @@ class Designed:
         """The network with fresh weights; see `build`."""
         return build(self.architecture, seed, dtype)
 
+    @property
+    def alternatives(self) -> "tuple[Designed, ...]":
+        """The networks that come next, as many as ``alternatives`` asked for."""
+        others = zip(self.found.alternatives, self.numbers.get("alternatives", ()), strict=True)
+        return tuple(
+            Designed(other.architecture, numbers, dataclasses.replace(self.found, alternatives=()))
+            for other, numbers in others
+        )
+
     def __str__(self) -> str:
         from deepmad_jax.report import design_table
 

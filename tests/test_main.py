@@ -154,7 +154,9 @@ def test_sensitivity_job_adds_its_numbers_to_the_design(tmp_path, capsys, refuse
     assert list(moved) == ["macs", "params", "rho"]
     assert len(moved["rho"]["depth"]) == 3
     assert moved["rho"]["depth"][0] > 0  # a larger rho buys depth
-    assert "stage 3 depth" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "stage 3 depth" in printed
+    assert "What each constraint costs" in printed
     assert "Elasticities" in (tmp_path / "report.html").read_text()
     other = "--config.design.params=3e4"
     assert "a design of another problem" in refused("--config.jobs=sensitivity", other, *workdir)

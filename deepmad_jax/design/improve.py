@@ -13,13 +13,15 @@ import numpy as np
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.certificate.certify import Certificate, certify, network_at
 from deepmad_jax.design.program.evaluate import Numbers, point_of
-from deepmad_jax.design.program.lattice import nearest, to_point
+from deepmad_jax.design.program.lattice import nearest
 from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.design.search.alternatives import best_differing
 from deepmad_jax.design.search.ascent import INFEASIBLE, Ascent
 from deepmad_jax.design.search.choices import Choices
 from deepmad_jax.design.search.dive import dive
 from deepmad_jax.design.search.fixed_choices import FixedChoices
+from deepmad_jax.design.search.projection import Alternative, networks_of
 from deepmad_jax.errors import UserError
 
 DIVED = 16  # choices made whole at a time
@@ -36,12 +38,14 @@ class Proved:
         numbers: the program's, at it.
         gained: objective above that of the design given, nats; 0 where nothing better was met.
         certificate: of how far the best network is from optimal at most.
+        alternatives: the networks that come next, as many as the problem asks for.
     """
 
     architecture: Architecture
     numbers: Numbers
     gained: float
     certificate: Certificate
+    alternatives: tuple[Alternative, ...]
 
 
 def prove(
@@ -64,7 +68,8 @@ def prove(
         UserError: see `certify`; or ``design`` is none such.
     """
     prepared = prepare(problem)
-    improver = _Improver(prepared, nearest(prepared.lattice, point_of(design)))
+    given = nearest(prepared.lattice, point_of(design))
+    improver = _Improver(prepared, given)
     began_at = improver.value
     if began_at <= INFEASIBLE:
         raise UserError(
@@ -74,9 +79,12 @@ def prove(
     certificate = certify(
         problem, began_at, seconds=seconds, nodes=nodes, improve=improver, share=share
     )
-    found = problem.architecture(design.name, to_point(prepared.lattice, improver.best))
-    numbers = improver.search.numbers(improver.best)
-    return Proved(found, numbers, improver.value - began_at, certificate)
+    points = [improver.best]
+    if problem.alternatives:
+        points = best_differing(improver.search, [improver.best, given], problem.alternatives + 1)
+    first, *others = networks_of(improver.search, points, design.name)
+    gained = float(first.numbers.objective) - began_at
+    return Proved(first.architecture, first.numbers, gained, certificate, tuple(others))
 
 
 class _Improver:

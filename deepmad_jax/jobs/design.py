@@ -4,6 +4,7 @@ import dataclasses
 import json
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from deepmad_jax.jobs.workdir import (
     write,
     write_config,
 )
+
+if TYPE_CHECKING:
+    from deepmad_jax.design.search.projection import Alternative
 
 
 def design(config: Config, workdir: Path) -> None:
@@ -35,9 +39,18 @@ def design(config: Config, workdir: Path) -> None:
     numbers = result.to_dict()
     settle(config, workdir, result.architecture)
     write(workdir / "design.json", json.dumps(numbers, indent=1))
+    _write_alternatives(workdir, result.alternatives)
     print(report.design_table(result.architecture, numbers))
     report.write(workdir)
     print(f"Saved {workdir / 'architecture.json'}, design.json and report.html.", flush=True)
+
+
+def _write_alternatives(workdir: Path, alternatives: tuple["Alternative", ...]) -> None:
+    """``alternative_1.json`` and so on, in place of those of a design that was here before."""
+    for old in workdir.glob("alternative_*.json"):
+        old.unlink()
+    for i, other in enumerate(alternatives, 1):
+        write(workdir / f"alternative_{i}.json", other.architecture.to_json())
 
 
 def sample(config: Config, workdir: Path) -> None:
@@ -79,7 +92,7 @@ def certify(config: Config, workdir: Path) -> None:
     from deepmad_jax import report
     from deepmad_jax.design.certificate.certify import gap_below
     from deepmad_jax.design.improve import prove
-    from deepmad_jax.design.search.projection import numbers_of_design
+    from deepmad_jax.design.search.projection import numbers_of_design, records_of
 
     path = workdir / "design.json"
     numbers = design_of(config, workdir)
@@ -98,6 +111,9 @@ def certify(config: Config, workdir: Path) -> None:
         )
     elif proved.gained:
         numbers |= numbers_of_design(config.design, proved.numbers)
+        if config.design.alternatives:
+            numbers["alternatives"] = records_of(config.design, proved.alternatives)
+            _write_alternatives(workdir, proved.alternatives)
         settle(config, workdir, proved.architecture)
         print(f"A better network was met, by {proved.gained:,.2f} nats: it now is the design.")
         print(report.design_table(proved.architecture, numbers))
@@ -115,21 +131,27 @@ def certify(config: Config, workdir: Path) -> None:
 
 
 def sensitivity(config: Config, workdir: Path) -> None:
-    """How the relaxed optimum moves with each budget; adds it to ``design.json``."""
+    """How the relaxed optimum moves with each budget, and what it would be without each.
+
+    Adds both to ``design.json``.
+    """
     from deepmad_jax import report
-    from deepmad_jax.design.relaxation.sensitivity import elasticities
+    from deepmad_jax.design.relaxation.sensitivity import elasticities, objectives_without
     from deepmad_jax.design.relaxation.solve import solve_relaxed
 
     path = workdir / "design.json"
     numbers = design_of(config, workdir)
-    moved = elasticities(config.design, solve_relaxed(config.design))
+    solution = solve_relaxed(config.design)
+    moved = elasticities(config.design, solution)
+    numbers["relaxed_objective"] = solution.objective
+    numbers["objective_without"] = objectives_without(config.design, solution)
     numbers["elasticities"] = {
         budget: {name: np.asarray(part).tolist() for name, part in point._asdict().items()}
         for budget, point in moved.items()
     }
     write(path, json.dumps(numbers, indent=1))
     report.write(workdir)
-    print(report.elasticity_table(numbers))
+    print(report.sensitivity_tables(numbers))
     print(f"Added to {path} and {workdir / 'report.html'}.")
 
 

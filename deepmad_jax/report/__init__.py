@@ -6,13 +6,13 @@ Importing this, and printing a table, loads no matplotlib; `write` does so when 
 from deepmad_jax.report.compare import compare_table
 from deepmad_jax.report.page import preload, write
 from deepmad_jax.report.perceptron import perceptron_table
-from deepmad_jax.report.tables import design_table, elasticity_table
+from deepmad_jax.report.tables import design_table, sensitivity_tables
 
 __all__ = [
     "compare_table",
     "design_table",
-    "elasticity_table",
     "perceptron_table",
     "preload",
+    "sensitivity_tables",
     "write",
 ]

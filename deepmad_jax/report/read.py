@@ -110,6 +110,13 @@ def mapping(values: Any) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
+def records(values: Any) -> list[dict[str, Any]]:
+    """The dicts among the values of a list; none of anything else."""
+    return (
+        [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+    )
+
+
 def _read_object(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(read_text(path))

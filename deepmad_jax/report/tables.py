@@ -12,7 +12,7 @@ from typing import Any
 from deepmad_jax.arch import Architecture, cost, layer_table
 from deepmad_jax.arch.growth import width_growth
 from deepmad_jax.arch.zoo import entry_of
-from deepmad_jax.report.read import finite, mapping, numbers
+from deepmad_jax.report.read import finite, mapping, numbers, records
 from deepmad_jax.report.sections import describe, level_resolutions, sections
 
 COLUMNS = 100
@@ -62,14 +62,17 @@ def tables(arch: Architecture, design: dict[str, Any] | None = None) -> list[Tab
         _budgets(arch, design),
         _entropy(arch, design),
         _facts(arch, design),
+        _alternatives(arch, design),
+        _without(design),
         _elasticities(design),
     ]
     return [table for table in found if table.rows]
 
 
-def elasticity_table(design: dict[str, Any]) -> str:
-    """The table of ``elasticities`` in a ``design.json``, as text."""
-    return to_text(_elasticities(design)) + "\n"
+def sensitivity_tables(design: dict[str, Any]) -> str:
+    """What the job ``sensitivity`` adds to a ``design.json``, as text."""
+    found = (_without(design), _elasticities(design))
+    return "\n\n".join(to_text(table) for table in found if table.rows) + "\n"
 
 
 def level_weights(design: dict[str, Any]) -> list[float | int]:
@@ -302,6 +305,61 @@ def _facts(arch: Architecture, design: dict[str, Any]) -> Table:
         ("", "", ""),
         tuple(fact for fact in known if fact[1] != "-"),
         "lrl",
+    )
+
+
+def _alternatives(arch: Architecture, design: dict[str, Any]) -> Table:
+    """The design, then the networks that come next, one a row."""
+    rows: list[tuple[str, ...]] = []
+    best = finite(design.get("objective"))
+    for i, entry in enumerate([design, *records(design.get("alternatives"))]):
+        stages = (
+            arch.stages if i == 0 else records(mapping(entry.get("architecture")).get("stages"))
+        )
+        widths, depths = (
+            " ".join(
+                _maybe(_whole, getattr(stage, name) if i == 0 else finite(stage.get(name)))
+                for stage in stages
+            )
+            for name in ("width", "depth")
+        )
+        objective = finite(entry.get("objective"))
+        rows.append(
+            (
+                "design" if i == 0 else str(i),
+                _maybe("{:,.2f}".format, objective),
+                f"{100 * objective / best:.3f}" if objective is not None and best else "-",
+                _maybe(_count, finite(entry.get("params"))),
+                _maybe(_count, finite(entry.get("macs"))),
+                _maybe(_rho, finite(entry.get("rho"))),
+                printable(widths, 30),
+                printable(depths, 20),
+            )
+        )
+    return Table(
+        "Alternatives",
+        ("", "objective", "%", "params", "MACs", "rho", "widths", "depths"),
+        tuple(rows) if len(rows) > 1 else (),
+        "lrrrrrll",
+        note="The best networks met that differ from all above them in more than one width.",
+    )
+
+
+def _without(design: dict[str, Any]) -> Table:
+    """What each constraint costs: the relaxed optimum where it alone is dropped."""
+    held = finite(design.get("relaxed_objective"))
+    rows = []
+    for name, value in mapping(design.get("objective_without")).items():
+        free = finite(value)
+        if free is not None and held:
+            shown = BUDGETS.get(name, printable(name.replace("_", " "), 20))
+            rows.append((shown, f"{free:,.2f}", f"{100 * (free - held) / abs(held):+.2f} %"))
+    return Table(
+        "What each constraint costs",
+        ("", "objective without", "gain"),
+        tuple(rows),
+        "lrr",
+        note="Relaxed objective, nats, where this constraint alone is dropped.",
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from deepmad_jax.arch import Architecture, Stage, Stem
 from deepmad_jax.arch.zoo import ZOO, zoo
-from deepmad_jax.report import compare_table, design_table, elasticity_table
+from deepmad_jax.report import compare_table, design_table, sensitivity_tables
 from deepmad_jax.report.tables import Table, level_weights, tables, to_html, to_text
 
 # Params and MACs of the published networks as the released PyTorch code counts them (classifier
@@ -106,7 +106,7 @@ def test_elasticities_have_a_row_for_each_number_and_a_column_for_each_budget(r1
         "macs": {"stem": 1.1122, "width": [0.9, -1e-9], "inner": [0.1, 0.2], "depth": [0.3, 0.4]},
         "rho": {"stem": -0.5, "width": [0.1, 0.2], "inner": [0.0, 0.0], "depth": [1.0, 2.0]},
     }
-    lines = elasticity_table(r18_design).splitlines()
+    lines = sensitivity_tables(r18_design).splitlines()
     assert lines[1].split() == ["MACs", "rho"]
     rows = {line[:15].strip(): line[15:].split() for line in lines[3:10]}
     assert rows["stem width"] == ["+1.112", "-0.500"]
@@ -130,6 +130,8 @@ def test_tinynas_counts_are_said_to_be_such(sample, r18_design):
         {"entropy_per_level": [1.0, None], "alpha": [1], "objective": [], "convention": 7},
         {"entropy_per_level": [1.0, 2.0, 3.0], "entropy": 27.0, "gap": True, "seed": -1},
         {"elasticities": {"macs": {"width": "no", "depth": [None]}, "rho": 3}},
+        {"alternatives": [3, {"architecture": {"stages": [1, {"width": None}]}, "macs": "many"}]},
+        {"objective_without": {"macs": "no", "rho": None}, "relaxed_objective": 1.0},
     ],
 )
 def test_odd_results_are_passed_over(sample, design):

@@ -18,6 +18,7 @@ from deepmad_jax.fields import (
     Count,
     FilePath,
     Limit,
+    Natural,
     NotNegative,
     OddSize,
     OneOf,
@@ -67,6 +68,8 @@ class Problem:
         monotone: whether widths may not shrink with depth, guideline 3.
         convention: ``paper``, or ``tinynas`` to count as the authors' released code does.
         seed: of the solver's extra starts and of the integer search.
+        alternatives: how many further networks to list, the best that differ from the design and
+            from each other in more than one width (see `search.alternatives`).
     """
 
     block: str = "bottleneck"
@@ -97,6 +100,7 @@ class Problem:
     monotone: bool = True
     convention: Annotated[str, OneOf(CONVENTIONS)] = "paper"
     seed: Seed = 0
+    alternatives: Natural = 0
 
     def __post_init__(self) -> None:
         settle(self)

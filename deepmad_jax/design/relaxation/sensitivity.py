@@ -7,8 +7,11 @@ activity hold as the budgets b change::
     [ A                            0  ] [ dlambda / d log b ] = - [ d g_A        / d log b ]
 
 with A the Jacobian of g_A. Valid while the active set stays as it is. The multipliers themselves,
-the derivative of the optimal value, are `Solution.prices`.
+the derivative of the optimal value, are `Solution.prices`; what a whole constraint costs,
+`objectives_without` finds by solving again.
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +22,7 @@ from deepmad_jax.design.program.evaluate import Point
 from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import BUDGETS, Problem
-from deepmad_jax.design.relaxation.solve import Solution
+from deepmad_jax.design.relaxation.solve import Solution, relaxed_optimum
 from deepmad_jax.design.relaxation.variables import constraints, relaxed_numbers
 from deepmad_jax.errors import UserError
 
@@ -86,6 +89,38 @@ def elasticities(problem: Problem, solution: Solution) -> dict[str, Point]:
     full = np.zeros((solution.x.size, len(BUDGETS)))
     full[free] = moved
     return {name: _as_point(full[:, i]) for i, name in enumerate(BUDGETS)}
+
+
+def objectives_without(problem: Problem, solution: Solution) -> dict[str, float]:
+    """Relaxed objective where one constraint alone is dropped, nats, by the constraint's name.
+
+    For each limit that is set, and ``monotone``, guideline 3, where that is on: at least
+    ``solution.objective``, and equal to it where the constraint does not bind.
+
+    Args:
+        problem: what was solved.
+        solution: its relaxed optimum.
+    """
+    prepared = prepare(problem)
+    data = prepared.data
+    dropped = {
+        name: data._replace(**{name: np.full_like(getattr(data, name), np.inf)})
+        for name in BUDGETS
+        if np.isfinite(getattr(problem, name))
+    }
+    for i, name in enumerate(problem.extras):
+        limits = np.array(data.limits)
+        limits[i] = np.inf
+        dropped[name] = data._replace(limits=limits)
+    if problem.monotone:
+        dropped["monotone"] = data._replace(monotone=np.zeros_like(data.monotone))
+    found = {}
+    for name, less in dropped.items():
+        freed = dataclasses.replace(prepared, data=less)
+        ends = (relaxed_optimum(freed, start) for start in (None, solution.x))
+        met = (end.objective for end in ends if end.converged)
+        found[name] = max(met, default=solution.objective)
+    return found
 
 
 def _as_point(logs: np.ndarray) -> Point:

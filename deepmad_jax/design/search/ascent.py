@@ -47,14 +47,18 @@ class Ascent:
         infeasible = INFEASIBLE * (1.0 + np.minimum(violation, 1e6))
         return np.where(feasible, numbers.objective, infeasible)
 
+    def around(self, u: np.ndarray, at_once: int) -> tuple[np.ndarray, np.ndarray]:
+        """Networks up to ``at_once`` steps from u, u among them, and their scores."""
+        if at_once not in self._moves:
+            self._moves[at_once] = _sums(self._steps, at_once)
+        neighbours = np.asarray(repair(self.lattice, u + self._moves[at_once]))
+        return neighbours, self.score(neighbours)
+
     def ascend(self, u: np.ndarray, at_once: int) -> tuple[np.ndarray, float]:
         """The local optimum that steepest ascent over up to ``at_once`` steps reaches from u."""
         value = float(self.score(u[None])[0])
-        if at_once not in self._moves:
-            self._moves[at_once] = _sums(self._steps, at_once)
         while True:
-            neighbours = np.asarray(repair(self.lattice, u + self._moves[at_once]))
-            scores = self.score(neighbours)
+            neighbours, scores = self.around(u, at_once)
             best = int(scores.argmax())
             # In this form it also ends where a score is no number.
             if not scores[best] > value:

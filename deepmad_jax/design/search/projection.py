@@ -18,9 +18,23 @@ from deepmad_jax.design.program.lattice import to_point
 from deepmad_jax.design.program.prepared import Prepared
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.design.relaxation.solve import Solution
+from deepmad_jax.design.search.alternatives import best_differing
 from deepmad_jax.design.search.ascent import INFEASIBLE, Ascent
 from deepmad_jax.design.search.effort import Effort
 from deepmad_jax.design.search.rounds import Starts, annealed
+
+
+@dataclasses.dataclass(frozen=True)
+class Alternative:
+    """A network that comes after the design.
+
+    Attributes:
+        architecture: named after the design, with its number.
+        numbers: the program's numbers at it, exact.
+    """
+
+    architecture: Architecture
+    numbers: Numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +48,7 @@ class Design:
         solution: the relaxed optimum it was rounded from.
         search: best objective after each improvement of the local search.
         candidates: integer networks evaluated.
+        alternatives: the networks that come next, best first, as many as the problem asks for.
         seconds: wall time of the whole design.
     """
 
@@ -43,6 +58,7 @@ class Design:
     solution: Solution
     search: list[float]
     candidates: int
+    alternatives: tuple[Alternative, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -54,7 +70,7 @@ class Design:
         """The contents of ``design.json``; numbers unrounded, null where there is no limit."""
         names = (*BUDGETS, *self.problem.extras)
         budgets = {name: getattr(self.problem, name) for name in names}
-        return {
+        results = {
             "name": self.architecture.name,
             **numbers_of_design(self.problem, self.numbers),
             "budgets": {name: b if np.isfinite(b) else None for name, b in budgets.items()},
@@ -69,6 +85,9 @@ class Design:
             "seed": self.problem.seed,
             "convergence": {**self.solution.convergence, "search": self.search},
         }
+        if self.problem.alternatives:
+            results["alternatives"] = records_of(self.problem, self.alternatives)
+        return results
 
 
 def used_of_extras(problem: Problem, numbers: Numbers) -> dict[str, float]:
@@ -93,6 +112,36 @@ def numbers_of_design(problem: Problem, numbers: Numbers) -> dict[str, Any]:
     }
 
 
+def records_of(problem: Problem, alternatives: tuple[Alternative, ...]) -> list[dict[str, Any]]:
+    """The networks that come after a design, as ``design.json`` has them."""
+    return [
+        {
+            **numbers_of_design(problem, other.numbers),
+            "architecture": other.architecture.to_dict(),
+        }
+        for other in alternatives
+    ]
+
+
+def networks_of(search: Ascent, points: list[np.ndarray], name: str) -> list[Alternative]:
+    """The networks at lattice coordinates, counted once more in whole numbers, with their numbers.
+
+    Args:
+        search: of the problem.
+        points: feasible coordinates.
+        name: of the first; the others have their number after it.
+    """
+    found = []
+    for i, u in enumerate(points):
+        numbers = search.numbers(u)
+        architecture = search.prepared.problem.architecture(
+            f"{name}_{i}" if i else name, to_point(search.lattice, u)
+        )
+        _check(search.prepared, architecture, numbers)
+        found.append(Alternative(architecture, numbers))
+    return found
+
+
 def round_solution(
     prepared: Prepared, solution: Solution, starts: Starts, name: str, effort: Effort
 ) -> Design:
@@ -114,10 +163,20 @@ def round_solution(
     best, value = max(leaders or ascended, key=lambda pair: pair[1])
     if value <= INFEASIBLE:
         raise feasible.explain_conflict(problem, search.numbers(best))
-    architecture = problem.architecture(name, to_point(search.lattice, best))
-    numbers = search.numbers(best)
-    _check(prepared, architecture, numbers)
-    return Design(problem, architecture, numbers, solution, search.history, search.candidates)
+    found = [best]
+    if problem.alternatives:
+        known = [u for u, score in (*leaders, *ascended) if score > INFEASIBLE]
+        found = best_differing(search, known, problem.alternatives + 1)
+    first, *others = networks_of(search, found, name)
+    return Design(
+        problem,
+        first.architecture,
+        first.numbers,
+        solution,
+        search.history,
+        search.candidates,
+        tuple(others),
+    )
 
 
 def _check(prepared: Prepared, architecture: Architecture, numbers: Numbers) -> None:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from deepmad_jax.design.relaxation.sensitivity import elasticities
+from deepmad_jax.design.relaxation.sensitivity import elasticities, objectives_without
 from deepmad_jax.design.relaxation.solve import solve_relaxed
 from deepmad_jax.errors import UserError
 from tests.design.problems import R18, TINY_SPACE, Problem
@@ -49,3 +49,23 @@ def test_an_unsolved_relaxation_has_no_sensitivities():
     solution = dataclasses.replace(solve_relaxed(R18), converged=False)
     with pytest.raises(UserError, match="not solved"):
         elasticities(R18, solution)
+
+
+def test_without_a_constraint_the_relaxed_optimum_is_that_of_the_problem_without_it():
+    problem = dataclasses.replace(R18, layers=70.0)
+    found = objectives_without(problem, solve_relaxed(problem))
+    assert list(found) == ["macs", "params", "rho", "layers", "monotone"]
+    for name in ("macs", "params", "rho", "layers"):
+        free = solve_relaxed(dataclasses.replace(problem, **{name: np.inf}))
+        assert free.converged
+        # Two runs of the solver end within its tolerance of each other.
+        assert found[name] == pytest.approx(free.objective, rel=1e-4)
+
+
+def test_a_constraint_that_does_not_bind_costs_nothing():
+    problem = dataclasses.replace(R18, macs=1e12, layers=1e6)
+    solution = solve_relaxed(problem)
+    found = objectives_without(problem, solution)
+    for name in ("macs", "layers"):
+        assert found[name] == pytest.approx(solution.objective, rel=1e-6)
+    assert found["params"] > 1.01 * solution.objective

@@ -79,8 +79,8 @@ def test_two_processes_give_the_same_bytes(r18):
     assert done.stdout == r18.architecture.to_json()
 
 
-def brute_force(problem):
-    """The greatest objective over every feasible point of the lattice; -inf where there is none."""
+def every_network(problem):
+    """All points of the lattice, as networks, and their objectives, -inf where infeasible."""
     lattice = lattice_of(problem)
     ranges = [np.arange(a, b + 1) for a, b in zip(lattice.low, lattice.high, strict=True)]
     u = np.array(list(itertools.product(*ranges)))
@@ -89,7 +89,12 @@ def brute_force(problem):
     feasible = (structural_violation(lattice, problem.monotone, point) == 0) & within_limits(
         form_of(problem), data_of(problem), numbers
     )
-    return float(np.where(feasible, numbers.objective, -np.inf).max())
+    return point, np.where(feasible, numbers.objective, -np.inf)
+
+
+def brute_force(problem):
+    """The greatest objective over every feasible point of the lattice; -inf where there is none."""
+    return float(every_network(problem)[1].max())
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)
