@@ -9,7 +9,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -69,7 +68,6 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
     stream = {
         "config.train.batch_size": settings.batch_size,
         "config.train.seed": settings.seed,
-        "number of processes": jax.process_count(),
     }
     with (
         # Ends the worker processes, if there are any.

@@ -24,6 +24,7 @@ from deepmad_jax.errors import InvalidConfig, MissingData, UserError, did_you_me
 from deepmad_jax.paths import local
 from deepmad_jax.train.checksums import first_fault, write_checksums
 from deepmad_jax.train.identity import check_identity, check_shapes
+from deepmad_jax.train.place import PlaceHandler, PlaceRestore, PlaceSave
 from deepmad_jax.train.readable import newest_readable, set_aside
 from deepmad_jax.train.state import TrainState
 
@@ -56,8 +57,8 @@ class Checkpoints:
         directory: of the checkpoints; made on opening, unless ``read_only``.
         keep: how many of the latest stay; the best one stays besides.
         network: what the state is of, as plain JSON values, such as the architecture.
-        stream: what the place of the iterator depends on, by name, such as the number of workers.
-            Grain takes a place from another number of workers, and gives other images.
+        stream: what the place of the iterator depends on, by name, such as the batch size: with
+            another one the same place would mean other images.
         read_only: nothing is saved, set aside or cleaned up: another process may be writing.
     """
 
@@ -86,7 +87,7 @@ class Checkpoints:
         )
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
-            "data": grain.checkpoint.CheckpointHandler(),
+            "data": PlaceHandler(),
             "identity": ocp.JsonCheckpointHandler(),
             "progress": ocp.JsonCheckpointHandler(),
         }
@@ -167,7 +168,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state),
-                    data=grain.checkpoint.CheckpointSave(place),
+                    data=PlaceSave(place),
                     identity=ocp.args.JsonSave(self._identity),
                     progress=ocp.args.JsonSave(dict(progress or {})),
                 ),
@@ -234,7 +235,7 @@ class Checkpoints:
         items: dict[str, Any] = {"state": ocp.args.StandardRestore(_abstract(like))}
         if batches is not None:
             check_identity(where, described.identity, self._identity, "stream")
-            items["data"] = grain.checkpoint.CheckpointRestore(batches)
+            items["data"] = PlaceRestore(batches)
         state: TrainState = self._manager.restore(step, args=ocp.args.Composite(**items)).state
         return Restored(step, state, described.progress, ())
 

@@ -135,16 +135,17 @@ def test_loss_of_one_process_stops_the_others_and_a_restart_resumes(alone, victi
     assert_close(workdir, alone)
 
 
-def test_sigterm_to_one_process_saves_and_ends_all(alone):
-    workdir = alone.parent / "terminated"
-    both = start_together(workdir, 2, "slow=0.3")
-    wait_for(lambda: any(line["step"] == 6 for line in lines_of(workdir)), *both)
-    both[1].send_signal(signal.SIGTERM)
-    said = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in both]
-    assert [process.returncode for process in both] == [143, 143], said
+@pytest.mark.parametrize("first, then", [(2, 1), pytest.param(4, 2, marks=pytest.mark.slow)])
+def test_sigterm_to_one_process_ends_all_and_another_number_goes_on(alone, first, then):
+    workdir = alone.parent / f"terminated{first}"
+    processes = start_together(workdir, first, "slow=0.3")
+    wait_for(lambda: any(line["step"] == 6 for line in lines_of(workdir)), *processes)
+    processes[1].send_signal(signal.SIGTERM)
+    said = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in processes]
+    assert [process.returncode for process in processes] == [143] * first, said
     assert "SIGTERM: saving step" in said[0]
     assert 6 < steps_saved(workdir)[-1] < 20
 
-    for process in start_together(workdir, 2):
+    for process in start_together(workdir, then):
         finish(process)
     assert_close(workdir, alone)
