@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 
-def keep_compiled_programs() -> None:
-    """Keeps compiled programs in ``JAX_COMPILATION_CACHE_DIR``, or the user's cache folder."""
+def keep_compiled_programs(shared: Path | None = None) -> None:
+    """Keeps compiled programs in ``JAX_COMPILATION_CACHE_DIR``, or the user's cache folder.
+
+    Args:
+        shared: takes the place of the user's cache folder where several processes run together. Of
+            these the first alone writes programs, so the others need a folder that all can read.
+    """
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepmad_jax"
+        users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepmad_jax"
+        cache = shared or users
         jax.config.update("jax_compilation_cache_dir", str(cache))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)  # for the processes of a sweep
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -134,7 +134,7 @@ def run(config: Config, workdir: Path, shared: Callable[..., None] | None = None
             f"Cannot use {workdir} as workdir: nothing may be written there. Give another "
             "--workdir, or change its permissions."
         )
-    keep_compiled_programs()
+    keep_compiled_programs(workdir / "compiled" if shared else None)
     for job in config.jobs:
         if shared is None or job in TOGETHER:
             DISPATCH[job](config, workdir)

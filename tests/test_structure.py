@@ -27,7 +27,7 @@ ALLOWED = {
     "library": {"arch", "design", "interop", "nets", "report", "trained"},
     "recipes": {"design"},
     "processes": set(),
-    "jobs": {"arch", "config", "design", "library", "report", "tasks", "train"},
+    "jobs": {"arch", "config", "design", "library", "processes", "report", "tasks", "train"},
     "interrupts": set(),
     "compiled": set(),
     "main": {"compiled", "config", "interrupts", "jobs", "processes"},

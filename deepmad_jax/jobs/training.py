@@ -1,5 +1,6 @@
 """The jobs that train and evaluate, whatever the task."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.config import Config
+from deepmad_jax.jobs.lock import only_run_in
 from deepmad_jax.jobs.workdir import (
     architecture_of,
     finite,
@@ -23,18 +25,22 @@ if TYPE_CHECKING:
 
 def train(config: Config, workdir: Path) -> None:
     """Trains the workdir's network by ``config.task``; writes metrics and checkpoints."""
+    from deepmad_jax.processes import by_the_first
     from deepmad_jax.tasks import TASKS
     from deepmad_jax.tasks.run import train as run
 
     task = TASKS[config.task]
     network = _network_of(config, workdir, task)
     refuse_to_mix(config, workdir, task.parts)
-    if is_first():
-        if isinstance(network, Architecture):
-            settle(config, workdir, network)
-        else:
-            write_config(config, workdir)
-    run(task, config, network, workdir)
+    with contextlib.ExitStack() as stack:
+        # The first process speaks for all: where it is refused, none goes on.
+        by_the_first(lambda: stack.enter_context(only_run_in(workdir)))
+        if is_first():
+            if isinstance(network, Architecture):
+                settle(config, workdir, network)
+            else:
+                write_config(config, workdir)
+        run(task, config, network, workdir)
     if is_first():
         _report(workdir)
 

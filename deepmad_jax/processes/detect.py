@@ -100,8 +100,9 @@ def _hint() -> str:
         )
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return (
-            "In Kubernetes it needs the package kubernetes (pip install kubernetes) and leave to "
-            "read pods; launch/gke_jobset.yaml does without: --distributed=HOST:PORT,COUNT,INDEX."
+            "In Kubernetes it needs the package kubernetes (pip install 'deepmad_jax[kubernetes]') "
+            "and leave to read pods; launch/gke_jobset.yaml does without: "
+            "--distributed=HOST:PORT,COUNT,INDEX."
         )
     return (
         "For several processes without a cluster give each --distributed=HOST:PORT,COUNT,INDEX, "

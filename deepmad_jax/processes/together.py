@@ -14,7 +14,7 @@ LOST = 75
 """Exit status where another process was lost: to be tried again, by sysexits' custom."""
 
 
-def by_the_first(action: Callable[[], None]) -> None:
+def by_the_first(action: Callable[[], object]) -> None:
     """Runs ``action`` in the first process; the others wait, and fail where it failed."""
     if jax.process_count() == 1:
         action()

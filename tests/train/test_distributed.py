@@ -135,7 +135,7 @@ def test_loss_of_one_process_stops_the_others_and_a_restart_resumes(alone, victi
     assert_close(workdir, alone)
 
 
-@pytest.mark.parametrize("first, then", [(2, 1), pytest.param(4, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("first", "then"), [(2, 1), pytest.param(4, 2, marks=pytest.mark.slow)])
 def test_sigterm_to_one_process_ends_all_and_another_number_goes_on(alone, first, then):
     workdir = alone.parent / f"terminated{first}"
     processes = start_together(workdir, first, "slow=0.3")
@@ -149,3 +149,15 @@ def test_sigterm_to_one_process_ends_all_and_another_number_goes_on(alone, first
     for process in start_together(workdir, then):
         finish(process)
     assert_close(workdir, alone)
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_others_within_two_minutes(alone):
+    """Stopped, it answers nothing, and its connections stay open: only its silence tells."""
+    workdir = alone.parent / "hung"
+    both = start_together(workdir, 2, "slow=0.3")
+    wait_for(lambda: any(line["step"] == 6 for line in lines_of(workdir)), *both)
+    both[1].send_signal(signal.SIGSTOP)
+    said, _ = both[0].communicate(timeout=120)
+    assert both[0].returncode not in (0, -signal.SIGKILL)
+    assert re.search("lost its connection to another one|heartbeat", said), said
