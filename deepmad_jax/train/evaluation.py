@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from deepmad_jax.train.mesh import to_device
+from deepmad_jax.train.preemption import give_up_evaluation_on_sigterm
 from deepmad_jax.train.state import PyTree
 from deepmad_jax.train.step import EvalStep
 
@@ -42,9 +43,13 @@ def over_batches(
     """What `eval_step` gives of each batch, on the host; arguments as `sum_over_batches` has them.
 
     The same in every process: what the step gives is of the whole batch.
+
+    Raises:
+        EvaluationGivenUp: a run that trains got SIGTERM meanwhile.
     """
     waiting = None
     for batch in batches:
+        give_up_evaluation_on_sigterm()
         given = eval_step(*variables, to_device(mesh, batch))
         # One batch behind: the device works on this one while the last one is used and the next
         # one is read, and no more than two lie on the device.

@@ -59,7 +59,9 @@ class Logbook:
         self._wandb = _open_wandb(wandb_project, name, path.parent)
         try:
             lines = _read(path)
-            _rewrite(path, [line for line in lines if line["step"] <= resumed_step])
+            kept = [line for line in lines if line["step"] <= resumed_step]
+            self._kept = {(line["split"], line["step"]) for line in kept}
+            _rewrite(path, kept)
             self._file = path.open("a")
             self._events = _Events(path.parent / "tensorboard", resumed_step + 1)
         except OSError as error:
@@ -114,6 +116,10 @@ class Logbook:
         if self._wandb is not None:
             self._wandb.log(named | {"step": line["step"]})
         self._show(line)
+
+    def holds(self, split: str, step: int) -> bool:
+        """Whether the run that is gone on with has left such a line; in the first process."""
+        return self._first_process and (split, step) in self._kept
 
     def say(self, text: str) -> None:
         """A sentence for the screen only."""

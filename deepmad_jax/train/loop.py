@@ -4,6 +4,7 @@ Evaluation comes before the save of the same step, so a checkpoint is never with
 does not decide anything: the plan says when, the step how, the logbook where to.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 from deepmad_jax.train.checkpoint import Checkpoints
 from deepmad_jax.train.logbook import Logbook
 from deepmad_jax.train.plan import Plan
-from deepmad_jax.train.preemption import TERMINATED, watch_for_sigterm
+from deepmad_jax.train.preemption import TERMINATED, EvaluationGivenUp, Sigterm
 from deepmad_jax.train.prefetch import Prefetch
 from deepmad_jax.train.profile import Trace
 from deepmad_jax.train.state import TrainState
@@ -61,11 +62,22 @@ def fit(
     first = int(jax.device_get(state.step)) + 1
     best = _Best(progress.get("best"), best_by)
     with (
-        watch_for_sigterm() as should_stop,
+        Sigterm() as sigterm,
         Prefetch(batches, mesh, prefetch) as ahead,
         Trace(profile_dir) as trace,
     ):
         window = Window(plan, progress.get("window", ()))
+        if progress.get("unevaluated"):
+            try:
+                line = {"split": "eval", "step": first - 1, **evaluate(state)}
+            except EvaluationGivenUp:  # of several processes; nothing is new since the checkpoint
+                raise SystemExit(TERMINATED) from None
+            best.after(first - 1, line)
+            if plan.saves_at(first - 1):
+                best.saved_at(first - 1)
+            if not logbook.holds("eval", first - 1):
+                logbook.write(line | best.summary())
+            window.restart_clock()
         for step in range(first, plan.total_steps + 1):
             trace.before_step()
             waited = ahead.waited_seconds
@@ -74,19 +86,24 @@ def fit(
             window.add(step, metrics, ahead.waited_seconds - waited)
             logbook.advance(step)
             if step == first:
+                sigterm.begin()
                 logbook.say(f"first step done after {window.wait():.1f} s, compilation included")
             if trace.after_step(metrics):
                 logbook.say(f"The trace of a few steps lies in {profile_dir}.")
             if plan.logs_at(step):
                 logbook.write(window.close(step))
-            if plan.evaluates_at(step):
-                line = {"split": "eval", "step": step, **evaluate(state)}
-                logbook.write(line | best.after(step, line))
-            stopping = should_stop(step)
+            unevaluated = plan.evaluates_at(step)
+            if unevaluated:
+                with contextlib.suppress(EvaluationGivenUp):
+                    line = {"split": "eval", "step": step, **evaluate(state)}
+                    best.after(step, line)
+                    logbook.write(line | best.summary())
+                    unevaluated = False
+            stopping = unevaluated or sigterm.came()
             if plan.saves_at(step) or stopping:
                 # With the metrics since the last line, so that a resumed run writes the line that
                 # an uninterrupted one would have written.
-                now = {"best": best.values, "window": window.values()}
+                now = {"best": best.values, "window": window.values(), "unevaluated": unevaluated}
                 checkpoints.save(state, ahead, step, now, best.saved_at(step))
             checkpoints.check()
             if stopping:
@@ -111,13 +128,16 @@ class _Best:
         self._by = by
         self._here = (0, -math.inf)
 
-    def after(self, step: int, line: Mapping[str, Any]) -> dict[str, Any]:
-        """Takes in an evaluation; what to add to its line."""
+    def after(self, step: int, line: Mapping[str, Any]) -> None:
+        """Takes in an evaluation."""
         value = float(line[self._by])
         self._here = step, value
         # A later evaluation that is as good counts: it has seen more.
         if value >= self.values["value"]:
             self.values |= {"value": value, "step": step}
+
+    def summary(self) -> dict[str, Any]:
+        """What to add to the line of an evaluation."""
         return {f"best_{self._by}": self.values["value"], "best_step": self.values["step"]}
 
     def saved_at(self, step: int) -> int:

@@ -3,6 +3,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -156,6 +159,57 @@ def test_sigterm_saves_and_the_run_goes_on_as_if_never_stopped(parts, whole, tmp
     assert_equal_bits(run(parts, tmp_path), leaves)
     # Also the line of steps 7 to 9, of which the first was done before the signal.
     assert lines_of(tmp_path) == lines_of(whole_workdir)
+
+
+@pytest.mark.parametrize("at", [10, 20])
+def test_sigterm_in_an_evaluation_gives_it_up_and_the_run_goes_on_with_it(
+    parts, whole, tmp_path, at
+):
+    whole_workdir, leaves = whole
+    batches_evaluated = []
+
+    def evaluate(state):
+        step = int(jax.device_get(state.step))
+        for number, images in enumerate(tiny.evaluation_batches(8)):
+            if step == at and number == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            batches_evaluated.append(step)
+            yield images
+
+    def interrupted(state):
+        variables = variables_for_evaluation(state)
+        sum_over_batches(parts.eval_step, variables, evaluate(state), parts.mesh)
+        return {"top1": int(jax.device_get(state.step)) / 100}
+
+    with pytest.raises(SystemExit) as stopped:
+        run(parts, tmp_path, evaluate=interrupted)
+    assert stopped.value.code == 143
+    assert batches_evaluated.count(at) == 3  # of five
+    assert steps_saved(tmp_path)[-1] == at
+    assert_equal_bits(run(parts, tmp_path), leaves)
+    assert lines_of(tmp_path) == lines_of(whole_workdir)
+
+
+PROGRAM = """
+import sys, time
+sys.path.insert(0, {folder!r})
+import tiny, test_loop
+from pathlib import Path
+parts = tiny.make()
+def step(state, batch):
+    print("compiles", flush=True)
+    time.sleep(600)
+test_loop.run(parts, Path({workdir!r}), train_step=step)
+"""
+
+
+def test_sigterm_before_the_first_step_is_done_ends_the_run_at_once(tmp_path):
+    code = PROGRAM.format(folder=str(Path(__file__).parent), workdir=str(tmp_path))
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "compiles\n"
+        process.terminate()
+        assert process.wait(timeout=60) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient_norm"])
