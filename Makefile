@@ -36,6 +36,8 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[train,report,dev]'
+# By itself: it asks for torchvision, which must fit the torch at hand, and which no test needs.
+	$(PIP_INSTALL) --no-deps timm
 	touch $@
 
 clean:

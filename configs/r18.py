@@ -18,6 +18,9 @@ VARIANTS = {
     "rho0.7": {"design.rho": 0.7},
     "alpha1": {"design.alpha": (1.0, 1.0, 1.0, 1.0, 1.0)},
     "alpha16": {"design.alpha": (1.0, 1.0, 1.0, 1.0, 16.0)},
+    # What the paper's words leave open, see `recipes`.
+    "inc1": {"data.auto_augment": "rand-m9-mstd0.5-inc1"},
+    "no_jitter": {"data.color_jitter": 0.0},
     "quick": {
         "data.source": "fake",
         "data.fake_images": 64,

@@ -164,7 +164,7 @@ def test_a_field_out_of_range_is_named_as_on_the_command_line(values, path, text
     [
         ({"batch_size": 100, "accumulate_steps": 3}, "accumulate_steps=3 pieces.*change one"),
         ({"final_learning_rate": 1.0}, "must not be above learning_rate=0.8"),
-        ({"warmup_epochs": 500}, "leave nothing of epochs=480"),
+        ({"warmup_epochs": 500}, "leaves nothing of epochs=480"),
         ({"dtype": "bf16"}, "did you mean 'bfloat16'"),
     ],
 )

@@ -38,6 +38,8 @@ NAMED = {
     "r18_rho0.7": at_rho(R18, 0.7),
     "r18_alpha1": R18,
     "r18_alpha16": R18,
+    "r18_inc1": R18,
+    "r18_no_jitter": R18,
     "r34": R34,
     "r34_rho0.15": at_rho(R34, 0.15),
     "r50": ("bottleneck", 5, 0.3, 4.13e9, 25.56e6, 224),
@@ -79,7 +81,7 @@ OBJECTIVES = {
 # smoothing, mixup, cutmix, switch, eval crop, erasing, policy.
 RECIPES = {
     "imagenet2012": (
-        480, 20, 10, 0.8, 2048, 5e-5, 0.01, 0.1, 0.8, 1.0, 0.5, 0.95, 0.2, "rand-m9-mstd0.5-inc1",
+        480, 20, 10, 0.8, 2048, 5e-5, 0.01, 0.1, 0.8, 1.0, 0.5, 0.95, 0.2, "rand-m9-mstd0.5",
     ),
     "cifar100": (1440, 5, 0, 0.2, 512, 5e-4, 0.01, 0.1, 0.2, 0.0, 0.5, 0.875, 0.5, "cifar"),
 }  # fmt: skip
@@ -134,6 +136,8 @@ def test_every_paper_config_has_the_recipe_of_table_12(configs):
             d.switch_probability, d.eval_crop, d.random_erasing, d.auto_augment,
         )  # fmt: skip
         expected = RECIPES[d.name]
+        if name == "r18_inc1":
+            expected = (*expected[:-1], "rand-m9-mstd0.5-inc1")
         if name.startswith(("b0_120", "b0_without")):
             expected = (120, *expected[1:])
         assert recipe == expected, name

@@ -20,7 +20,7 @@ SOURCES = ("tfds", "folder", "digits", "fake")
 FRAMINGS = ("crop", "shift", "none")
 """What ``config.data.train_augment`` may be."""
 
-INTERPOLATIONS = ("linear", "area", "bicubic")
+INTERPOLATIONS = ("linear", "area", "bilinear", "bicubic", "random")
 UNLABELLED = ("refuse", "drop")
 FILLS = ("noise", "mean")
 
@@ -39,16 +39,18 @@ class DataConfig:
         train_augment: how training images are framed: ``crop`` (random resized crop), ``shift``
             (zero-padded random shift by up to an eighth) or ``none``, which is no augmentation.
         crop_scale_min: least share of the image's area that a random crop keeps.
-        crop_interpolation: of the random crop's resize: ``linear``, ``area`` or ``bicubic``; see
-            `data.images.random_cut`.
+        crop_interpolation: of the random crop's resize: ``linear``, ``area``, ``bilinear``,
+            ``bicubic`` or ``random``; see `data.images.random_cut`.
         flip: probability of mirroring left and right.
         color_jitter: greatest relative change of brightness, contrast and saturation; 0 for none.
-        auto_augment: ``rand-m9-mstd0.5-inc1`` (RandAugment, as timm writes it), ``cifar``
+        auto_augment: ``rand-m9-mstd0.5`` (RandAugment, as timm writes it), ``cifar``
             (AutoAugment's CIFAR policy) or None.
         random_erasing: probability of erasing a rectangle.
         erasing_fill: ``noise`` (normal, a value per pixel) or ``mean``.
         mixup, cutmix: alpha of the Beta distribution of each one's share; 0 for none.
         switch_probability: of cutmix rather than mixup, where both are on.
+        mix_groups: 1 mixes the whole batch of all devices by one draw; N draws for each of N groups
+            of neighbouring images, which are mixed among themselves (see `tasks.classify.mixing`).
         eval_crop: share of the image's short side kept by the evaluation's centre crop.
         corrupt_share: share of the images that may be unreadable before the run stops.
         unlabelled: what becomes of images whose label is none of the classes, such as TFDS's -1:
@@ -73,6 +75,7 @@ class DataConfig:
     mixup: NotNegative = 0.0
     cutmix: NotNegative = 0.0
     switch_probability: Share = 0.5
+    mix_groups: Count = 1
     eval_crop: SomeShare = 0.95
     corrupt_share: Share = 0.001
     unlabelled: Annotated[str, OneOf(UNLABELLED)] = "refuse"

@@ -23,12 +23,14 @@ class TrainConfig:
     default and set by `recipes`.
 
     Attributes:
-        epochs: passes over the training images, warm-up and cool-down included.
+        epochs: passes over the training images, the warm-up included; the cool-down comes after.
         batch_size: images per step over all devices and hosts.
         eval_batch_size: images per evaluation step over all devices and hosts.
         learning_rate: peak rate at this batch size; not rescaled.
         final_learning_rate: where the cosine ends, and the rate of the cool-down.
-        warmup_epochs, cooldown_epochs: linear start from 0, and the end at the final rate.
+        warmup_epochs: of a linear start from ``warmup_learning_rate`` to the peak.
+        warmup_learning_rate: the rate of the first step; unused without a warm-up.
+        cooldown_epochs: added to ``epochs``, at the final rate.
         momentum: of SGD with Nesterov.
         weight_decay: on kernels of conv and dense layers only.
         label_smoothing: share of the target spread evenly over the classes.
@@ -63,6 +65,7 @@ class TrainConfig:
     learning_rate: NotNegative = 0.8
     final_learning_rate: NotNegative = 1e-5
     warmup_epochs: NotNegative = 20.0
+    warmup_learning_rate: NotNegative = 1e-5
     cooldown_epochs: NotNegative = 10.0
     momentum: ShareBelowOne = 0.9
     weight_decay: NotNegative = 5e-5
@@ -100,10 +103,9 @@ class TrainConfig:
                 f"final_learning_rate is {self.final_learning_rate}, but must not be above "
                 f"learning_rate={self.learning_rate}: lower the first or raise the second."
             )
-        if self.warmup_epochs + self.cooldown_epochs >= self.epochs:
+        if self.warmup_epochs >= self.epochs:
             raise InvalidConfig(
-                f"warmup_epochs={self.warmup_epochs:g} and cooldown_epochs="
-                f"{self.cooldown_epochs:g} leave nothing of epochs={self.epochs:g}: raise epochs, "
-                "or set the first two to 0 (--config.train.warmup_epochs=0 "
-                "--config.train.cooldown_epochs=0)."
+                f"warmup_epochs={self.warmup_epochs:g} leaves nothing of epochs={self.epochs:g}: "
+                "raise epochs, or set the warm-up to 0 (--config.train.warmup_epochs=0; the "
+                "cool-down, config.train.cooldown_epochs, comes after the epochs)."
             )

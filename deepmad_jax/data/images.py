@@ -2,7 +2,8 @@
 
 Pure functions of one image, run on the host, in worker processes where there are some. Evaluation
 cuts and resizes in one antialiased Pillow call, as published accuracies are measured; training
-takes OpenCV's resize, ten times as fast. Normalisation happens on the device, not here.
+does so where the recipe is to be timm's, or takes OpenCV's resize, ten times as fast.
+Normalisation happens on the device, not here.
 
 Source: the random crop is the one of Szegedy et al. 2015 (arXiv 1409.4842) with the ranges that
 PyTorch and timm use.
@@ -22,21 +23,30 @@ cv2.setNumThreads(1)
 CROP_ASPECT = (3 / 4, 4 / 3)
 """Range of the random crop's width over height, drawn evenly on a log scale."""
 
+PILLOWS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+"""Interpolations that are Pillow's, by `config.data.crop_interpolation`."""
+
 Box = tuple[float, float, float, float]
 WholeBox = tuple[int, int, int, int]
 
 
-def cut(image: np.ndarray, box: Box, resolution_px: int) -> np.ndarray:
+def cut(
+    image: np.ndarray,
+    box: Box,
+    resolution_px: int,
+    filtered: Image.Resampling = Image.Resampling.BICUBIC,
+) -> np.ndarray:
     """The part inside ``box``, resized: uint8, shape (resolution, resolution, channels).
 
     Args:
         image: uint8, shape (height, width, channels).
         box: left, top, right, bottom in pixels, fractions allowed.
         resolution_px: side of the result.
+        filtered: Pillow's filter, which is antialiased.
     """
     size = (resolution_px, resolution_px)
     pillow = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    resized = pillow.resize(size, Image.Resampling.BICUBIC, box=box)
+    resized = pillow.resize(size, filtered, box=box)
     return np.asarray(resized).reshape(*size, image.shape[-1])
 
 
@@ -62,7 +72,8 @@ def random_cut(
         resolution_px: side of the result.
         scale_min: least share of the image's area.
         interpolation: ``linear`` (OpenCV, reads four pixels), ``area`` (OpenCV, averages all,
-            three times as slow) or ``bicubic`` (Pillow's antialiased one, ten times as slow).
+            three times as slow), ``bilinear`` or ``bicubic`` (Pillow's antialiased ones, ten times
+            as slow) or ``random``: one of these two, as timm draws it.
         scratch: memory to decode into, as in `decode.decode`.
         out: array of the result's shape that the result may be written to.
 
@@ -84,8 +95,10 @@ def random_cut(
         x = image.shape[1] / width
         y = 1.0 if x == 1.0 else image.shape[0] / height  # decoded small: with all its rows
         box = (round(x * box[0]), round(y * box[1]), round(x * box[2]), round(y * box[3]))
-    if interpolation == "bicubic":
-        return cut(image, box, resolution_px)
+    if interpolation == "random":
+        interpolation = "bilinear" if rng.random() < 0.5 else "bicubic"
+    if interpolation in PILLOWS:
+        return cut(image, box, resolution_px, PILLOWS[interpolation])
     left, top, right, bottom = box
     part = image[top:bottom, left:right]
     shrinks = min(part.shape[:2]) > resolution_px

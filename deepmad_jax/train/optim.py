@@ -7,6 +7,7 @@ For one parameter w with gradient g, as PyTorch counts: ``d = g + decay * w`` (k
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from deepmad_jax.config import TrainConfig
@@ -16,17 +17,19 @@ from deepmad_jax.train.plan import Plan
 def make_schedule(config: TrainConfig, plan: Plan) -> optax.Schedule:
     """The learning rate as a function of the steps done before.
 
-    Linear from 0 to the peak, half a cosine down to ``final_learning_rate``, which the cool-down
-    keeps.
+    Half a cosine from the peak, over all epochs, down to ``final_learning_rate``, which the
+    cool-down keeps. The warm-up, linear from ``warmup_learning_rate`` to the peak, stands in front
+    of the cosine and does not delay it: where it ends, the cosine is a little below the peak.
+
+    Source: timm's cosine schedule (timm/scheduler/cosine_lr.py), which steps once an epoch by
+    default; here it is by step, as its ``--sched-on-updates``.
     """
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=config.learning_rate,
-        warmup_steps=plan.warmup_steps,
-        # Optax counts the warm-up in, and keeps the last value afterwards.
-        decay_steps=max(plan.total_steps - plan.cooldown_steps, plan.warmup_steps + 1),
-        end_value=config.final_learning_rate,
+    peak, end = config.learning_rate, config.final_learning_rate
+    warmup = optax.linear_schedule(config.warmup_learning_rate, peak, plan.warmup_steps)
+    cosine = optax.cosine_decay_schedule(
+        peak, max(plan.total_steps - plan.cooldown_steps, 1), alpha=end / peak if peak else 0.0
     )
+    return lambda step: jnp.where(step < plan.warmup_steps, warmup(step), cosine(step))
 
 
 def make_optimizer(config: TrainConfig, schedule: optax.Schedule) -> optax.GradientTransformation:

@@ -49,7 +49,7 @@ class Plan:
         return cls(
             batch_size=config.batch_size,
             steps_per_epoch=steps_per_epoch,
-            total_steps=steps(config.epochs, 1),
+            total_steps=steps(config.epochs, 1) + steps(config.cooldown_epochs, 0),
             warmup_steps=steps(config.warmup_epochs, 0),
             cooldown_steps=steps(config.cooldown_epochs, 0),
             log_every=config.log_every_steps,

@@ -52,7 +52,8 @@ def updated_average(average: PyTree, new: PyTree, step: jax.Array, decay: float)
     """The exponential moving average after one more value.
 
     The decay grows from a tenth to ``decay`` as (1 + step) / (10 + step), so that a short run is
-    not stuck at its initial values (as TensorFlow's and timm's averages do).
+    not stuck at its initial values, as TensorFlow's averages do (timm has none by default, and
+    another one where asked for).
 
     Args:
         average, new: of the same structure.

@@ -77,7 +77,7 @@ def random_cut(rng, image, **options):
     return images.random_cut(rng, image, **(defaults | options))
 
 
-@pytest.mark.parametrize("interpolation", ["linear", "area", "bicubic"])
+@pytest.mark.parametrize("interpolation", ["linear", "area", "bilinear", "bicubic", "random"])
 def test_random_cut_of_a_file_is_that_of_its_pixels_resized_by_pillow(interpolation):
     # 80 x 80: the whole image (scale 1, and every other aspect does not fit), decoded in full.
     array = np.ascontiguousarray(picture(40)[:32, :32].repeat(2, 0).repeat(2, 1)[:60, :60])

@@ -1,9 +1,15 @@
+import dataclasses
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from deepmad_jax.config import DataConfig
+from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.tasks.classify.mixing import erase, erased_area, mix
 
 SIDE = 16
@@ -126,3 +132,50 @@ def test_same_keys_give_the_same_batch_and_others_another(draws):
     )(keys(6 * 400).reshape(400, 6, 2)[7])
     np.testing.assert_allclose(again[..., 0], mixed[7], rtol=1e-6)
     assert (mixed[7] != mixed[8]).any()
+
+
+def test_each_of_several_groups_is_mixed_as_a_batch_of_its_own():
+    images = jax.random.normal(jax.random.key(0), (12, SIDE, SIDE, 2))
+    config = RECIPES["both"]
+    of_all = keys(12)
+    mixed, targets = mix(of_all, images, jnp.eye(12), dataclasses.replace(config, mix_groups=3))
+    for part in (slice(0, 4), slice(4, 8), slice(8, 12)):
+        alone, of_alone = mix(of_all[part], images[part], jnp.eye(12)[part], config)
+        np.testing.assert_allclose(mixed[part], alone, atol=1e-6)
+        np.testing.assert_allclose(targets[part], of_alone, atol=1e-6)
+
+
+def test_groups_that_do_not_divide_the_batch_are_refused():
+    config = dataclasses.replace(RECIPES["both"], mix_groups=5)
+    with pytest.raises(InvalidConfig, match=r"mix_groups is 5.*12 images"):
+        mix(keys(12), jnp.zeros((12, 4, 4, 1)), jnp.eye(12), config)
+
+
+MOVES = """
+import jax, jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+from deepmad_jax.config import DataConfig
+from deepmad_jax.tasks.classify.mixing import mix
+mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+split = NamedSharding(mesh, PartitionSpec("data"))
+shapes = ((8, 2), jnp.uint32), ((8, 16, 16, 3), jnp.float32), ((8, 5), jnp.float32)
+given = [jax.ShapeDtypeStruct(*shape, sharding=split) for shape in shapes]
+for groups in (1, 4, 8):
+    config = DataConfig(mixup=0.8, cutmix=1.0, mix_groups=groups)
+    function = jax.jit(lambda *args: mix(*args, config), out_shardings=split)
+    text = function.lower(*given).compile().as_text()
+    moves = ("collective-permute", "all-to-all", "all-gather")
+    print(sum(text.count(f"{name}(") for name in moves))
+"""
+
+
+def test_groups_on_one_device_send_no_image_to_another():
+    env = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+    }
+    command = [sys.executable, "-c", MOVES]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    whole, *grouped = map(int, done.stdout.split())
+    assert whole > 0
+    assert grouped == [0, 0]

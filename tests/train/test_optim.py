@@ -25,12 +25,13 @@ def rates(config, num_images=50):
 
 def test_rate_warms_up_linearly_follows_a_cosine_and_stays_at_the_end():
     values = rates(RECIPE)
-    assert len(values) == 500
-    np.testing.assert_allclose(values[:100], 0.8 * np.arange(100) / 100, rtol=1e-5)
-    cosine = [0.5 * (1 + math.cos(math.pi * t / 350)) for t in range(350)]
+    assert len(values) == 550
+    rising = 1e-5 + (0.8 - 1e-5) * np.arange(100) / 100
+    np.testing.assert_allclose(values[:100], rising, rtol=1e-5, atol=1e-7)
+    cosine = [0.5 * (1 + math.cos(math.pi * t / 500)) for t in range(100, 500)]
     expected = 1e-5 + (0.8 - 1e-5) * np.array(cosine)
-    np.testing.assert_allclose(values[100:450], expected, rtol=1e-5, atol=1e-7)  # float32
-    np.testing.assert_allclose(values[450:], 1e-5, rtol=1e-5)
+    np.testing.assert_allclose(values[100:500], expected, rtol=1e-5, atol=1e-7)  # float32
+    np.testing.assert_allclose(values[500:], 1e-5, rtol=1e-5)
 
 
 def test_rate_without_warm_up_starts_at_its_peak():
@@ -98,18 +99,18 @@ def test_update_is_nesterov_with_decay_in_the_gradient():
 def test_epochs_become_the_nearest_steps():
     # 1,281,167 images at 2048 a step are 625.57 steps an epoch.
     plan = Plan.of(TrainConfig(), 1_281_167)
-    assert plan.total_steps == 300_274
+    assert plan.total_steps == 306_530  # 490 epochs: the cool-down comes after the 480
     assert plan.warmup_steps == 12_511
     assert plan.cooldown_steps == 6_256
     saves = [step for step in range(1, 2000) if plan.saves_at(step)]
     assert saves == [626, 1251, 1877]
-    assert plan.saves_at(300_274)
-    assert plan.evaluates_at(300_274)
+    assert plan.saves_at(306_530)
+    assert plan.evaluates_at(306_530)
 
 
 def test_rhythm_faster_than_a_step_means_every_step():
     plan = Plan.of(dataclasses.replace(RECIPE, eval_every_epochs=0.01), 50)
-    assert all(plan.evaluates_at(step) for step in range(1, 501))
+    assert all(plan.evaluates_at(step) for step in range(1, 551))
 
 
 def test_every_checkpoint_closes_a_log_window():
@@ -117,6 +118,6 @@ def test_every_checkpoint_closes_a_log_window():
     assert all(plan.logs_at(step) for step in range(1, 501) if plan.saves_at(step) or step % 7 == 0)
 
 
-def test_warm_up_and_cool_down_that_leave_nothing_are_refused():
-    with pytest.raises(InvalidConfig, match=r"warmup_epochs=20 and cooldown_epochs=10.*epochs=1:"):
+def test_a_warm_up_that_leaves_nothing_is_refused():
+    with pytest.raises(InvalidConfig, match=r"warmup_epochs=20 leaves nothing of epochs=1:"):
         TrainConfig(epochs=1)

@@ -6,15 +6,19 @@ same batch is mixed in the same way on any number of devices and after a restart
 Sources: mixup, arXiv 1710.09412; cutmix, arXiv 1905.04899; random erasing, arXiv 1708.04896; the
 way they go together, and what the papers leave open, is timm's (timm/data/mixup.py in batch mode,
 timm/data/random_erasing.py): one draw a batch mixes image i with image -1 - i, and erasing comes
-last, after normalisation.
+last, after normalisation. timm's batch is that of one device; here ``mix_groups`` says how many
+draws there are, so that the result does not depend on the number of devices. With a multiple of
+these no image leaves its device to be mixed.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from deepmad_jax.config import DataConfig
+from deepmad_jax.errors import InvalidConfig
 
 MIXING, ERASING = 0, 1
 """Folded into a key, by purpose."""
@@ -32,19 +36,39 @@ ERASING_ATTEMPTS = 10
 def mix(
     keys: jax.Array, images: jax.Array, targets: jax.Array, config: DataConfig
 ) -> tuple[jax.Array, jax.Array]:
-    """Images and targets, each mixed with those of the mirrored place in the batch.
+    """Images and targets, each mixed with those of the mirrored place in its group.
 
     Args:
-        keys: uint32, shape (batch, 2); the first is used.
+        keys: uint32, shape (batch, 2); the first of each group is used.
         images: shape (batch, height, width, channels).
         targets: shape (batch, classes).
-        config: ``mixup`` and ``cutmix``, at least one of them on, and ``switch_probability``.
+        config: ``mixup`` and ``cutmix``, at least one of them on, ``switch_probability`` and
+            ``mix_groups``.
+
+    Raises:
+        InvalidConfig: the groups do not divide the batch.
     """
-    key = jax.random.fold_in(jax.random.wrap_key_data(keys[0], impl="threefry2x32"), MIXING)
-    kept = kept_share(key, images.shape[1], images.shape[2], config)[None, :, :, None]
-    share = kept.mean()
-    mixed = kept * images + (1 - kept) * images[::-1]
-    return mixed, share * targets + (1 - share) * targets[::-1]
+    groups = config.mix_groups
+    if len(images) % groups:
+        raise InvalidConfig(
+            f"config.data.mix_groups is {groups}, which does not divide the {len(images)} images "
+            "that are worked on at once (config.train.batch_size / accumulate_steps): give a "
+            "divisor."
+        )
+
+    def mix_group(keys: jax.Array, images: jax.Array, targets: jax.Array) -> Any:
+        key = jax.random.fold_in(jax.random.wrap_key_data(keys[0], impl="threefry2x32"), MIXING)
+        kept = kept_share(key, images.shape[1], images.shape[2], config)[None, :, :, None]
+        share = kept.mean()
+        mixed = kept * images + (1 - kept) * images[::-1]
+        return mixed, share * targets + (1 - share) * targets[::-1]
+
+    if groups == 1:
+        mixed: tuple[jax.Array, jax.Array] = mix_group(keys, images, targets)
+        return mixed
+    parts = (x.reshape(groups, -1, *x.shape[1:]) for x in (keys, images, targets))
+    mixed_images, mixed_targets = jax.vmap(mix_group)(*parts)
+    return mixed_images.reshape(images.shape), mixed_targets.reshape(targets.shape)
 
 
 def kept_share(key: jax.Array, height: int, width: int, config: DataConfig) -> jax.Array:
@@ -124,9 +148,9 @@ def _box(key: jax.Array, share: jax.Array, height: int, width: int) -> jax.Array
     side = jnp.sqrt(1 - share)
 
     def within(key: jax.Array, length: int) -> jax.Array:
-        half = (length * side).astype(int) // 2
+        cut = (length * side).astype(int)
         centre = jax.random.randint(key, (), 0, length)
         place = jnp.arange(length)
-        return (place >= centre - half) & (place < centre + half)
+        return (place >= centre - cut // 2) & (place < centre + (cut + 1) // 2)
 
     return (within(vertical, height)[:, None] & within(horizontal, width)).astype(jnp.float32)
