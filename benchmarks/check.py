@@ -4,12 +4,17 @@ Nothing here uses the program that the solvers optimise (`design/program`): coun
 numbers from the built architecture's rows, entropy and rho come level by level.
 """
 
+import csv
+import functools
+import itertools
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from deepmad_jax.arch import cost, layer_table
+from deepmad_jax.arch.rows import Layer, is_main_path
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.design.program.problem import Problem
@@ -38,6 +43,10 @@ def check(problem: Problem, arch: Architecture) -> Checked:
     params, macs, rho = cost.params(rows), cost.macs(rows), levels[-1]["rho"]
     entropy = sum(a * h["entropy"] for a, h in zip(problem.level_weights, levels, strict=True))
     penalty = math.exp(min(float(np.var([s.depth for s in arch.stages])), 300.0))
+    limits = [
+        (name, used, getattr(problem, name) * (1 + 1e-12))
+        for name, used in _further(problem, arch).items()
+    ]
     over = [
         f"{name} {value:,.6g} over {budget:,.6g}"
         for name, value, budget in (
@@ -45,11 +54,45 @@ def check(problem: Problem, arch: Architecture) -> Checked:
             ("macs", macs, problem.macs),
             # Sums in another order differ in the last bits.
             ("rho", rho, problem.rho * (1 + 1e-12)),
+            *limits,
         )
         if value > budget
     ]
     faults = (*over, *_structural_faults(problem, arch))
     return Checked(entropy - problem.beta * penalty, params, macs, rho, faults)
+
+
+def _further(problem: Problem, arch: Architecture) -> dict[str, float]:
+    """What the network uses of each further limit that is set, summed over its own rows."""
+    rows = layer_table(arch)
+    widths = [stage.width for stage in arch.stages]
+    used = {
+        "layers": lambda: sum(row.repeat for row in rows if is_main_path(row)),
+        "activations": lambda: max(
+            _moved(layer) for layer in (row.layer for row in rows) if layer.kind == "conv"
+        ),
+        "latency": lambda: sum(row.repeat * _milliseconds(problem, row.layer) for row in rows),
+        "width_ratio": lambda: max([b / a for a, b in itertools.pairwise(widths)], default=1.0),
+    }
+    return {name: float(used[name]()) for name in problem.extras}
+
+
+def _moved(layer: Layer) -> int:
+    return int(layer.c_in * layer.r_in**2 + layer.c_out * layer.r_out**2)
+
+
+def _milliseconds(problem: Problem, layer: Layer) -> float:
+    is_depthwise = layer.kind == "conv" and 1 < layer.groups == layer.c_in
+    kind = "depthwise" if is_depthwise else layer.kind
+    fixed, per_gmac, per_melement = _times(problem.latency_table).get(kind, (0.0, 0.0, 0.0))
+    return fixed + per_gmac * cost.layer_macs(layer) / 1e9 + per_melement * _moved(layer) / 1e6
+
+
+@functools.cache
+def _times(path: str) -> dict[str, tuple[float, ...]]:
+    with Path(path).open(newline="") as file:
+        _, *lines = csv.reader(file)
+    return {kind: tuple(map(float, cells)) for kind, *cells in lines}
 
 
 def _structural_faults(problem: Problem, arch: Architecture) -> list[str]:

@@ -35,7 +35,16 @@ from benchmarks.problems import PROBLEMS
 from benchmarks.record import machine
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.designer import design_network
-from deepmad_jax.design.program.evaluate import Data, Form, Point, data_of, evaluate, form_of
+from deepmad_jax.design.program.evaluate import (
+    Data,
+    Form,
+    Point,
+    data_of,
+    evaluate,
+    form_of,
+    spent,
+    within_limits,
+)
 from deepmad_jax.design.program.lattice import (
     Lattice,
     lattice_of,
@@ -223,10 +232,9 @@ def _anneal(
     def measure(u: jax.Array) -> tuple[jax.Array, jax.Array]:
         point = to_point(lattice, u)
         n = evaluate(form, data, point)
-        spent = (n.macs / data.macs, n.params / data.params, n.rho / data.rho)
         broken = structural_violation(lattice, data.monotone, point)
-        over = jnp.stack([*(jnp.maximum(s - 1.0, 0.0) for s in spent), broken], axis=-1)
-        return n.objective, over
+        over = jnp.maximum(spent(data, n) - 1.0, 0.0)
+        return n.objective, jnp.concatenate([over, broken[..., None]], axis=-1)
 
     def step(carry: Any, inputs: Any) -> Any:
         u, (objective, over), prices, best, best_value = carry
@@ -248,8 +256,9 @@ def _anneal(
         return (u, (objective, over), prices, best, best_value), None
 
     u = repair(lattice, starts)
-    prices = jnp.full((u.shape[0], 4), worth)
-    first = (u, measure(u), prices, u, jnp.full(u.shape[0], -jnp.inf))
+    measured = measure(u)
+    prices = jnp.full(measured[1].shape, worth)
+    first = (u, measured, prices, u, jnp.full(u.shape[0], -jnp.inf))
     cooling = 1e-3 ** (jnp.arange(STEPS) / STEPS)
     carry, _ = jax.lax.scan(step, first, (jax.random.split(key, STEPS), cooling))
     return carry[3], carry[4]
@@ -319,8 +328,7 @@ def _scores(form: Form, data: Data, lattice: Lattice, u: jax.Array) -> tuple[jax
     u = repair(lattice, u)
     point = to_point(lattice, u)
     n = evaluate(form, data, point)
-    fits = (n.macs <= data.macs) & (n.params <= data.params) & (n.rho <= data.rho)
-    fits &= structural_violation(lattice, data.monotone, point) <= 0
+    fits = within_limits(form, data, n) & (structural_violation(lattice, data.monotone, point) <= 0)
     return u, jnp.where(fits, n.objective, -jnp.inf)
 
 
