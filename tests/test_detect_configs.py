@@ -1,14 +1,17 @@
 """The configs of detectors load and hold the recipes that they name."""
 
+import math
 import runpy
 from pathlib import Path
 
 import pytest
+from flax import nnx
 
 from deepmad_jax.arch.reference import resolve
 from deepmad_jax.config.load import parse
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.recipes import BACKBONES, DETECTION_RECIPES
+from deepmad_jax.tasks.detect.detectors import make_detector
 
 FOLDER = Path(__file__).parent.parent / "configs" / "detect"
 FILES = sorted(FOLDER.glob("*.py"))
@@ -50,6 +53,43 @@ def test_recipes_are_those_of_the_baselines(detector):
     assert (detect.frozen_stages, detect.eval_short_side, detect.long_side) == (1, 800, 1333)
     assert detect.batch_norm == ("fixed" if detector == "fcos" else "affine")
     assert detect.proposals == (2000 if detector == "cascade_mask_rcnn" else 1000)
+
+
+# With 91 classes and BatchNorm's 53,120 numbers not counted: torchvision's pages of
+# fcos_resnet50_fpn and maskrcnn_resnet50_fpn.
+TORCHVISION = {"fcos": 32_269_600, "mask_rcnn": 44_401_393}
+
+
+def test_detectors_on_resnet50_have_as_many_numbers_as_torchvisions():
+    found = {name: num_params(name) for name in ("fcos", "mask_rcnn", "cascade_mask_rcnn")}
+    plain = {name: count + 53_120 for name, count in TORCHVISION.items()}
+    # 11 classes fewer; convs before GroupNorm without bias; a factor for each map.
+    assert found["fcos"] == plain["fcos"] - 11 * (9 * 256 + 1) - 8 * 256 + 5
+    # Background is a class for the box head alone, whose deltas theirs gives it too.
+    fewer = 10 * 1025 + 4 * 11 * 1025 + 11 * 257
+    assert found["mask_rcnn"] == plain["mask_rcnn"] - fewer
+    # Two more stages, and deltas of 4 numbers instead of 4 for each of 80 classes.
+    box = 49 * 256 * 1024 + 1024 + 1024 * 1025 + 81 * 1025 + 4 * 1025
+    mask = 4 * (9 * 256 * 256 + 256) + 4 * 256 * 256 + 256 + 80 * 257
+    wanted = found["mask_rcnn"] - 4 * 79 * 1025 + 2 * (box + mask)
+    assert found["cascade_mask_rcnn"] == wanted
+
+
+def num_params(detector):
+    """Of the detector that a config file builds, frozen ones too; nothing is computed."""
+    config = config_of(FOLDER / f"{detector}_deepmad_r50.py", "resnet50")
+    arch = resolve(config.architecture)
+    net = nnx.eval_shape(lambda: make_detector(arch, config, 80, True))
+    statistics = ("mean", "var")
+    flat = nnx.to_flat_state(nnx.state(net))
+    return sum(math.prod(leaf.shape) for path, leaf in flat if path[-1] not in statistics)
+
+
+def test_gflv2_builds_on_deepmad_r50():
+    config = config_of(FOLDER / "gflv2_deepmad_r50.py")
+    net = nnx.eval_shape(lambda: make_detector(resolve(config.architecture), config, 80, True))
+    assert net.head.class_conv.kernel.shape == (3, 3, 256, 80)
+    assert net.head.quality_in.kernel.shape == (1, 1, 20, 64)
 
 
 def test_backbones_of_the_zoo_are_there():

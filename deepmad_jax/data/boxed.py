@@ -8,7 +8,7 @@ shapes and no more. Which kind batch t holds is a function of t: both come as of
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import cv2
@@ -18,7 +18,8 @@ import numpy as np
 from deepmad_jax.config import DataConfig, DetectConfig
 from deepmad_jax.data import stream
 from deepmad_jax.data.chunks import Chunk, Maker, Reading
-from deepmad_jax.data.coco import Annotated, CocoDataset, CocoSource
+from deepmad_jax.data.coco import CocoDataset, CocoSource
+from deepmad_jax.data.coco_index import Annotated
 from deepmad_jax.data.coco_masks import mask_in_box
 from deepmad_jax.data.decode import CorruptImage, decode
 from deepmad_jax.data.iterator import Batch, Batches
@@ -58,11 +59,11 @@ def train_batches(
         seed: of order and augmentation.
         process_index, process_count: this process among those that train; None asks JAX.
     """
-    reading = _reading(dataset, config, process_index, process_count)
     kinds = []
     for upright in (False, True):
         source = dataset.train.only(upright)
         if len(source):
+            reading = _reading(dataset.name, upright, config, process_index, process_count)
             canvas = canvas_of(detect, max(detect.short_sides), upright)
             samples = Boxed(detect, canvas, config.flip, masks)
             batches = stream.endless(source, samples, reading, batch_size=batch_size, seed=seed)
@@ -78,17 +79,17 @@ def eval_batches(
     batch_size: int,
     process_index: int | None = None,
     process_count: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches that hold every image with ``mask`` 1 exactly once; see `stream.once`.
 
     Each has ``image`` and ``size`` as in training, ``ratio`` (b, 2) float32, pixels of the canvas
     per pixel of the image down and across, and ``index`` (b,), the image's place in the
     annotations. Those of one canvas come after the other's.
     """
-    reading = _reading(dataset, config, process_index, process_count)
     for upright in (False, True):
         source = dataset.evaluation.only(upright)
         if len(source):
+            reading = _reading(dataset.name, upright, config, process_index, process_count)
             samples = Boxed(detect, canvas_of(detect, detect.eval_short_side, upright))
             batches = stream.once(source, samples, reading, batch_size=batch_size)
             try:
@@ -98,10 +99,11 @@ def eval_batches(
 
 
 def _reading(
-    dataset: CocoDataset, config: DataConfig, index: int | None, count: int | None
+    name: str, upright: bool, config: DataConfig, index: int | None, count: int | None
 ) -> Reading:
+    # Corrupt images are counted by kind, and the message about too many says of which.
     return Reading(
-        dataset.name,
+        f"{name} ({'upright' if upright else 'lying'})",
         config.corrupt_share,
         workers=config.workers,
         process_index=index,
@@ -204,24 +206,19 @@ class Boxed:
                 short = sides[int(rng.random() * len(sides))]
                 mirrored = rng.random() < self.flip
             height, width = resized_size(*image.shape[:2], short, detect.long_side)
+            chosen = most_of(annotated, detect.most_boxes)
+            # Before anything else is written: an image that fails here leaves the slot empty.
+            if self.masks:
+                masks = _masks(annotated, chosen, detect.mask_px, mirrored)
+                chunk["masks"][slot, : len(chosen)] = masks
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
             chunk["image"][slot, :height, :width] = image[:, ::-1] if mirrored else image
             chunk["size"][slot] = height, width
             chunk["ratio"][slot] = height / annotated.height, width / annotated.width
             chunk["index"][slot] = element["index"]
-            chosen = most_of(annotated, detect.most_boxes)
             boxes = scaled(annotated, (height, width), mirrored)[chosen]
             chunk["boxes"][slot, : len(chosen)] = boxes
             chunk["label"][slot, : len(chosen)] = annotated.labels[chosen]
-            for place, i in enumerate(chosen if self.masks else ()):
-                chunk["masks"][slot, place] = mask_in_box(
-                    annotated.segmentations[i],
-                    _on_image(annotated)[i],
-                    annotated.height,
-                    annotated.width,
-                    detect.mask_px,
-                    mirrored,
-                )
 
         return make
 
@@ -251,6 +248,18 @@ def scaled(annotated: Annotated, size: tuple[int, int], mirrored: bool) -> np.nd
     factor = np.array([width / annotated.width, height / annotated.height] * 2, np.float32)
     x1, y1, x2, y2 = (_on_image(annotated) * factor).T
     return np.stack([width - x2, y1, width - x1, y2] if mirrored else [x1, y1, x2, y2], 1)
+
+
+def _masks(annotated: Annotated, chosen: np.ndarray, side: int, mirrored: bool) -> np.ndarray:
+    """Of each chosen object the square that its box becomes; raises `CorruptImage`."""
+    boxes, size = _on_image(annotated), (annotated.height, annotated.width)
+    masks = np.zeros((len(chosen), side, side), np.uint8)
+    for place, i in enumerate(chosen):
+        try:
+            masks[place] = mask_in_box(annotated.segmentations[i], boxes[i], *size, side, mirrored)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise CorruptImage(f"the segmentation of an object is broken: {error}") from error
+    return masks
 
 
 def _on_image(annotated: Annotated) -> np.ndarray:

@@ -1,17 +1,12 @@
 """Images with boxes and masks as COCO writes them: one JSON of annotations, and the images.
 
-Opening reads the JSON, no image. It is kept as a few flat arrays, masks as the text they are
-written in until an image is asked for: a fifth of what Python's own objects would take. Boxes
-become (x1, y1, x2, y2); category ids, which may have gaps, become 0, 1, ... in their order.
+Opening reads the JSON (`coco_index`), no image.
 
 Source: cocodataset.org, "Data format"; what is left out of training is mmdetection's choice.
 """
 
 import dataclasses
-import functools
-import itertools
-import json
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,88 +14,11 @@ import numpy as np
 
 from deepmad_jax.config import DataConfig
 from deepmad_jax.data.coco_images import FolderImages, Images, RecordImages
+from deepmad_jax.data.coco_index import Index, read_index
 from deepmad_jax.errors import MissingData, UserError
 
 LEAST_SIDE_PX = 32
 """Images with a shorter side are not trained on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Annotated:
-    """One image as the JSON has it.
-
-    Attributes:
-        id, file: of the image; the file's name is relative to the split's folder.
-        height, width: pixels.
-        boxes: (x1, y1, x2, y2), pixels, float32 (n, 4).
-        labels: 0, 1, ..., int32 (n,).
-        crowd: whether it stands for many objects, boolean (n,).
-        areas: of the objects, square pixels, float32 (n,).
-        segmentations: JSON text each: polygons, or a run-length code, or null.
-    """
-
-    id: int
-    file: str
-    height: int
-    width: int
-    boxes: np.ndarray
-    labels: np.ndarray
-    crowd: np.ndarray
-    areas: np.ndarray
-    segmentations: tuple[bytes, ...]
-
-    def usable(self) -> np.ndarray:
-        """The objects that are learned, boolean (n,): no crowds, nothing flat or off the image."""
-        x1, y1, x2, y2 = self.boxes.T
-        seen_width = np.minimum(x2, self.width) - np.maximum(x1, 0)
-        seen_height = np.minimum(y2, self.height) - np.maximum(y1, 0)
-        thick = (x2 - x1 >= 1) & (y2 - y1 >= 1)
-        return thick & (self.areas > 0) & (seen_width > 0) & (seen_height > 0) & ~self.crowd
-
-
-@dataclasses.dataclass(frozen=True)
-class Index:
-    """A whole annotation file: ``self[i]`` is its image i.
-
-    Attributes:
-        ids, files: of the images, in the file's order.
-        sizes: height and width, int32 (images, 2).
-        starts: where each image's objects begin in the arrays of them, int64 (images + 1,).
-        boxes, labels, crowd, areas: of all objects; see `Annotated`.
-        text: their segmentations, one after the other.
-        text_starts: where each begins, int64 (objects + 1,).
-        categories, names: ids and names by label.
-    """
-
-    ids: tuple[int, ...]
-    files: tuple[str, ...]
-    sizes: np.ndarray
-    starts: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    crowd: np.ndarray
-    areas: np.ndarray
-    text: bytes
-    text_starts: np.ndarray
-    categories: tuple[int, ...]
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, i: int) -> Annotated:
-        part = slice(int(self.starts[i]), int(self.starts[i + 1]))
-        ends = self.text_starts[part.start : part.stop + 1].tolist()
-        return Annotated(
-            self.ids[i],
-            self.files[i],
-            *self.sizes[i].tolist(),
-            self.boxes[part],
-            self.labels[part],
-            self.crowd[part],
-            self.areas[part],
-            tuple(self.text[a:b] for a, b in itertools.pairwise(ends)),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,57 +99,30 @@ def open_coco(config: DataConfig) -> CocoDataset:
         )
     numbers = tuple(n for n in range(len(learned)) if _teaches(learned, n))
     if not numbers:
-        raise MissingData(f"No image of {train.annotations} has an annotation to learn from.")
+        raise MissingData(
+            f"No image of {train.annotations} has an annotation to learn from{_strays(learned)}."
+        )
     if not len(judged.crowd) or judged.crowd.all():
-        raise MissingData(f"No image of {evaluation.annotations} has an object to be judged by.")
+        raise MissingData(
+            f"No image of {evaluation.annotations} has an object to be judged by{_strays(judged)}."
+        )
+    for path, index in ((train.annotations, learned), (evaluation.annotations, judged)):
+        if index.num_strays:
+            print(f"{path}{_strays(index)}", file=sys.stderr, flush=True)
     train = dataclasses.replace(train, numbers=numbers)
     return CocoDataset(root.name, train, evaluation, learned.names)
 
 
-@functools.lru_cache(maxsize=4)
-def read_index(path: str) -> Index:
-    """The annotations in a file; kept, so that it is read once.
-
-    Raises:
-        UserError: it is no COCO file of objects.
-    """
-    try:
-        values = json.loads(Path(path).read_bytes())
-        # By id, not by place in the file: what a label means must not depend on the order.
-        categories = sorted(values["categories"], key=lambda category: category["id"])
-        label_of = {category["id"]: label for label, category in enumerate(categories)}
-        place_of = {image["id"]: place for place, image in enumerate(values["images"])}
-        objects = [
-            a
-            for a in values["annotations"]
-            if a["image_id"] in place_of and a["category_id"] in label_of
-        ]
-        objects.sort(key=lambda a: place_of[a["image_id"]])
-        places = np.array([place_of[a["image_id"]] for a in objects], np.int64)
-        boxes = np.array([a["bbox"] for a in objects], np.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        text, text_starts = _texts([a.get("segmentation") for a in objects])
-        return Index(
-            ids=tuple(image["id"] for image in values["images"]),
-            files=tuple(image["file_name"] for image in values["images"]),
-            sizes=np.array(
-                [[image["height"], image["width"]] for image in values["images"]], np.int32
-            ).reshape(-1, 2),
-            starts=np.searchsorted(places, np.arange(len(values["images"]) + 1)),
-            boxes=boxes,
-            labels=np.array([label_of[a["category_id"]] for a in objects], np.int32),
-            crowd=np.array([bool(a.get("iscrowd", 0)) for a in objects], bool),
-            areas=np.array([a["area"] for a in objects], np.float32),
-            text=text,
-            text_starts=text_starts,
-            categories=tuple(label_of),
-            names=tuple(str(category.get("name", category["id"])) for category in categories),
-        )
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+def check_masks(source: CocoSource) -> None:
+    """Raises `UserError` where an object has no mask to judge by; in training its box is one."""
+    index = read_index(source.annotations)
+    missing = int((np.diff(index.text_starts) <= len("null")).sum())
+    if missing:
         raise UserError(
-            f"Cannot read {path} as COCO annotations ({type(error).__name__}: {error}): it must be "
-            "JSON with images, annotations and categories."
-        ) from error
+            f"{missing:,} of the {len(index.crowd):,} objects in {source.annotations} have no "
+            "segmentation, so masks cannot be judged: give them one, or find boxes alone with "
+            "--config.detect.head=fcos or gfl."
+        )
 
 
 def _split(root: Path, name: str) -> CocoSource:
@@ -255,11 +146,16 @@ def _split(root: Path, name: str) -> CocoSource:
     return CocoSource(str(annotations), images, tuple(range(count)))
 
 
+def _strays(index: Index) -> str:
+    """What to add to a message about annotations, where some belong nowhere."""
+    if not index.num_strays:
+        return ""
+    return (
+        "; annotations left out, whose image_id or category_id is not among the file's images and "
+        f"categories: {index.num_strays:,}"
+    )
+
+
 def _teaches(index: Index, place: int) -> bool:
     some = index.starts[place + 1] > index.starts[place]
     return bool(some and index.sizes[place].min() >= LEAST_SIDE_PX)
-
-
-def _texts(segmentations: Sequence[Any]) -> tuple[bytes, np.ndarray]:
-    texts = [json.dumps(value, separators=(",", ":")).encode() for value in segmentations]
-    return b"".join(texts), np.cumsum([0, *map(len, texts)], dtype=np.int64)

@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from deepmad_jax.data.decode import CorruptImage
+from deepmad_jax.data.record_source import UNREADABLE
 from deepmad_jax.errors import MissingData, UserError
 
 
@@ -45,8 +46,15 @@ class RecordImages:
     path: str
 
     def check(self, count: int) -> None:
-        """Raises `UserError` where there are not as many records as images."""
-        found = len(_opened(self.path))
+        """Raises `UserError` where there are not as many records as images, or a broken file."""
+        try:
+            found = len(_opened(self.path))
+        except UNREADABLE as error:
+            why = str(error).strip() or "cut off"
+            raise UserError(
+                f"{self.path} cannot be read ({why}): pack the images again (python "
+                "launch/pack_coco.py)."
+            ) from error
         if found != count:
             raise UserError(
                 f"{self.path} has {found:,} records, but its annotations name {count:,} images: "
@@ -56,33 +64,35 @@ class RecordImages:
     def read(self, number: int, file: str) -> bytes:
         try:
             return bytes(_opened(self.path)[number])
-        except (OSError, IndexError, ValueError) as error:
-            raise CorruptImage(str(error)) from error
+        except UNREADABLE as error:
+            raise CorruptImage(" ".join(str(error).split())) from error
 
     def name_of(self, number: int, file: str) -> str:
         return f"{file} (record {number} of {self.path})"
 
 
-def pack(annotations: Path, folder: Path, records: Path) -> int:
-    """Writes the image files that a COCO JSON names into one ArrayRecord; returns how many.
+def pack(files: Sequence[str], folder: Path, records: Path) -> None:
+    """Writes image files into one ArrayRecord, whole or not at all.
 
+    Args:
+        files: names in ``folder``, in the order of their annotations.
+        folder: of the split.
+        records: what is there is replaced.
     Raises:
-        MissingData: a file that it names is not there.
+        MissingData: a file is not there.
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    images = json.loads(annotations.read_bytes())["images"]
-    missing = next((i["file_name"] for i in images if not (folder / i["file_name"]).exists()), None)
+    missing = next((file for file in files if not (folder / file).is_file()), None)
     if missing is not None:
-        raise MissingData(f"{annotations} names {missing}, which is not in {folder}.")
+        raise MissingData(f"The annotations name {missing}, which is not in {folder}.")
     partial = records.with_name(records.name + ".partial")
     # One record a group: they are read in random order.
     writer = ArrayRecordWriter(str(partial), "group_size:1")
-    for image in images:
-        writer.write((folder / image["file_name"]).read_bytes())
+    for file in files:
+        writer.write((folder / file).read_bytes())
     writer.close()
     partial.replace(records)
-    return len(images)
 
 
 @functools.lru_cache(maxsize=4)

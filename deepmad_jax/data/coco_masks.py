@@ -18,15 +18,22 @@ def mask_of(segmentation: Any, height: int, width: int) -> np.ndarray:
     Args:
         segmentation: polygons, or a run-length code, compressed or not.
         height, width: of the image.
+    Raises:
+        ValueError: a run-length code that does not fill the image: pycocotools would leave the rest
+            of it as the memory was.
     """
     codes = coco_masks()
     if isinstance(segmentation, list):
         polygons = [_decimals(polygon) for polygon in segmentation]
         code = codes.merge(codes.frPyObjects(polygons, height, width))
-    elif isinstance(segmentation["counts"], list):
-        code = codes.frPyObjects(segmentation, height, width)
     else:
+        counts = segmentation["counts"]
+        runs = counts if isinstance(counts, list) else _runs(counts)
+        if list(segmentation["size"]) != [height, width] or sum(runs) != height * width:
+            raise ValueError(f"a run-length code that does not fill {height}x{width} pixels")
         code = segmentation
+        if isinstance(counts, list):
+            code = codes.frPyObjects(segmentation, height, width)
     return codes.decode(code)
 
 
@@ -65,6 +72,21 @@ def mask_in_box(
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         mask = (cv2.warpAffine(whole, matrix, (side, side), flags=flags) >= 0.5).astype(np.uint8)
     return mask[:, ::-1] if mirrored else mask
+
+
+def _runs(counts: str | bytes) -> list[int]:
+    """The runs of a compressed code: five bits a character, each run less the one before last."""
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts.encode() if isinstance(counts, str) else counts:
+        bits = character - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            value -= (bits & 0x10) << (shift - 4)  # its sign
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs
 
 
 def _decimals(polygon: Any) -> list[float]:

@@ -171,7 +171,7 @@ def _fork(spot: Spot, branches: Branches) -> str:
 def _pad(spot: Spot, branches: Branches) -> str:
     graph, layer, value = spot.graph, spot.layer, spot.value(branches)
     if layer.stride > 1:
-        ends = graph.integers(_PAST_ANY_END, _PAST_ANY_END)
+        ends = graph.integers(PAST_ANY_END, PAST_ANY_END)
         axes, steps = graph.integers(2, 3), graph.integers(layer.stride, layer.stride)
         value = graph.op("Slice", [value, graph.integers(0, 0), ends, axes, steps])
     if layer.c_out == layer.c_in:
@@ -189,7 +189,7 @@ def _dense(spot: Spot, branches: Branches) -> str:
     return spot.graph.op("Gemm", [flat, *spot.constants("kernel", "bias")])
 
 
-_PAST_ANY_END = 2**31 - 1
+PAST_ANY_END = 2**31 - 1
 """Where a slice to the end may say it ends, for runtimes that compute in 32 bits too."""
 
 ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {

@@ -28,7 +28,7 @@ def export(config: Config, workdir: Path) -> None:
 
 
 def _export_detector(config: Config, architecture: Architecture, workdir: Path) -> None:
-    """Writes ``detector.onnx``, the one format that detectors are exported in."""
+    """Writes ``detector.onnx``, in the one format that detectors are exported in."""
     from deepmad_jax.tasks.detect.loaded import load_detector
     from deepmad_jax.tasks.detect.onnx_export import write_detector
 
@@ -40,5 +40,5 @@ def _export_detector(config: Config, architecture: Architecture, workdir: Path) 
     net, _ = load_detector(config, architecture, workdir)
     height, width = config.detect.export_size
     path = workdir / "detector.onnx"
-    write_detector(net, path, (height, width), config.detect.export_nms)
-    print(f"Saved {path}.", flush=True)
+    for written in write_detector(net, path, (height, width), config.detect.export_nms):
+        print(f"Saved {written}.", flush=True)

@@ -57,10 +57,13 @@ class PlaceRestore(ocp.args.CheckpointArgs):
 def joined(places: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One place of those that all processes of a run have left.
 
-    What each has met by itself, lists of numbers, is put together; all else is the same in all.
+    What each has met by itself, lists of numbers, is put together; all else is the same in all. A
+    list of places, where batches come from several streams in turn, is joined place by place.
 
     >>> joined([{"next_batch": 7, "corrupt": [3]}, {"next_batch": 7, "corrupt": [2]}])
     {'next_batch': 7, 'corrupt': [2, 3]}
+    >>> joined([{"kinds": [{"corrupt": [3]}, {"corrupt": []}]}, {"kinds": [{"corrupt": []}] * 2}])
+    {'kinds': [{'corrupt': [3]}, {'corrupt': []}]}
 
     Raises:
         UserError: they are not of one step, or there is none.
@@ -70,7 +73,9 @@ def joined(places: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, first in places[0].items():
         values = [place.get(name) for place in places]
-        if isinstance(first, list):
+        if isinstance(first, list) and any(isinstance(value, Mapping) for value in first):
+            found[name] = [joined(parts) for parts in zip(*values, strict=True)]
+        elif isinstance(first, list):
             found[name] = sorted({number for value in values for number in value})
         elif any(value != first for value in values):
             raise UserError(f"A checkpoint's processes were at different places: {name} {values}.")

@@ -24,6 +24,7 @@ def annotation(number, image, category, box, area, segmentation, crowd=0):
 
 
 RLE = {"counts": [40 * 5 + 10, 8, 32, 8, 40 * 60 - 40 * 5 - 10 - 48], "size": [40, 60]}
+SMALL_CROWD = {"counts": [50 * 5 + 5, 20, 2500 - 275], "size": [50, 50]}
 ANNOTATIONS = [
     annotation(1, 7, 18, [10, 6, 30, 20], 600, [SQUARE]),
     annotation(2, 7, 4, [5, 10, 2, 8], 16, RLE, crowd=1),
@@ -32,7 +33,7 @@ ANNOTATIONS = [
     annotation(5, 30, 18, [60, 10, 5, 5], 25, [[60, 10, 65, 10, 65, 15]]),  # wholly off it
     annotation(6, 30, 18, [10, 10, 0.5, 9], 4, [[10, 10, 10.5, 10, 10.5, 19]]),  # flat
     annotation(7, 30, 18, [10, 10, 6, 9], 0, [[10, 10, 16, 10, 16, 19]]),  # no area
-    annotation(8, 31, 4, [5, 5, 20, 20], 400, RLE | {"size": [50, 50]}, crowd=1),
+    annotation(8, 31, 4, [5, 5, 20, 20], 400, SMALL_CROWD, crowd=1),
     annotation(9, 91, 4, [5, 5, 20, 10], 200, [[5, 5, 25, 5, 25, 15, 5, 15]]),  # image too low
     annotation(10, 555, 4, [5, 5, 20, 10], 200, []),  # of no image
 ]

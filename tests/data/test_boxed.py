@@ -8,8 +8,10 @@ from PIL import Image
 
 from deepmad_jax.config import DataConfig, DetectConfig
 from deepmad_jax.data import boxed
-from deepmad_jax.data.coco import open_coco, read_index
+from deepmad_jax.data.coco import open_coco
+from deepmad_jax.data.coco_index import read_index
 from deepmad_jax.data.corrupt import CorruptData
+from deepmad_jax.train.place import joined
 
 DETECT = DetectConfig(
     short_sides=(48, 64), eval_short_side=64, long_side=96, most_boxes=4, mask_px=28
@@ -121,6 +123,26 @@ def test_processes_share_every_batch(dataset):
         np.testing.assert_array_equal(joined, one["index"])
 
 
+def test_a_place_that_two_processes_left_is_taken_up_by_one(dataset):
+    def stream(index, count):
+        return boxed.train_batches(
+            dataset, CONFIG, DETECT, batch_size=2, seed=3, process_index=index, process_count=count
+        )
+
+    both = [stream(index, 2) for index in range(2)]
+    for part in both:
+        [next(part) for _ in range(4)]
+    state = joined([part.get_state() for part in both])
+    alone, whole = stream(0, 1), stream(0, 1)
+    alone.set_state(state)
+    [next(whole) for _ in range(4)]
+    for _ in range(3):
+        ours, wanted = next(alone), next(whole)
+        np.testing.assert_array_equal(ours["image"], wanted["image"])
+    for part in (*both, alone, whole):
+        part.close()
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_stream_moved_to_a_place_goes_on_as_if_it_had_been_read(dataset, workers):
     config = dataclasses.replace(CONFIG, workers=workers)
@@ -150,6 +172,15 @@ def test_an_image_of_another_size_than_annotated_is_corrupt(tmp_path):
     found = open_coco(dataclasses.replace(CONFIG, data_dir=str(root)))
     with pytest.raises(CorruptData, match=r"7\.png"):
         evaluated(found)
+
+
+def test_corrupt_images_are_counted_by_kind(tmp_path, capfd):
+    root = write_set(tmp_path / "set")
+    (root / "val" / "30.png").unlink()
+    found = open_coco(dataclasses.replace(CONFIG, data_dir=str(root)))
+    with pytest.raises(CorruptData, match=r"1 of the 1 images of set \(upright\) cannot be read"):
+        evaluated(found)
+    assert "30.png" in capfd.readouterr().err
 
 
 def test_the_largest_boxes_are_learned_where_there_are_too_many(dataset):

@@ -10,7 +10,8 @@ from PIL import Image
 
 from deepmad_jax.config import DataConfig
 from deepmad_jax.data import coco_images, coco_masks
-from deepmad_jax.data.coco import open_coco, read_index
+from deepmad_jax.data.coco import open_coco
+from deepmad_jax.data.coco_index import read_index
 from deepmad_jax.data.decode import CorruptImage
 from deepmad_jax.errors import MissingData, UserError
 
@@ -73,8 +74,8 @@ def test_packed_images_are_those_of_the_folder(root, tmp_path):
     there.mkdir()
     (there / "annotations").symlink_to(root / "annotations")
     for split in ("train", "val"):
-        annotations = root / "annotations" / f"instances_{split}.json"
-        coco_images.pack(annotations, root / split, there / f"{split}.array_record")
+        files = read_index(str(root / "annotations" / f"instances_{split}.json")).files
+        coco_images.pack(files, root / split, there / f"{split}.array_record")
     ours, folders = open_coco(config_of(there)), open_coco(config_of(root))
     for packed, loose in ((ours.train, folders.train), (ours.evaluation, folders.evaluation)):
         assert [packed[i]["image"] for i in range(len(packed))] == [
@@ -86,7 +87,8 @@ def test_packed_images_are_those_of_the_folder(root, tmp_path):
 def test_records_that_are_not_as_many_as_the_images_are_refused(root, tmp_path):
     there = write_set(tmp_path / "set")
     annotations = there / "annotations" / "instances_train.json"
-    coco_images.pack(annotations, there / "train", there / "train.array_record")
+    files = [f"{key}.png" for key in SIZES]
+    coco_images.pack(files, there / "train", there / "train.array_record")
     values = json.loads(annotations.read_text())
     values["images"] = values["images"][:-1]
     annotations.write_text(json.dumps(values))

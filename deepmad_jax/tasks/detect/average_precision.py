@@ -46,17 +46,25 @@ class Judge:
         Args:
             results: as COCO takes them.
             kind: ``bbox`` or ``segm``.
+        Raises:
+            UserError: annotations that pycocotools does not take.
         """
         coco, evaluation = _pycocotools()
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints tables of its own
-            if self._truth is None:
-                self._truth = coco(self._path)
-            found = self._truth.loadRes(results) if results else _nothing(self._truth, coco)
-            judged = evaluation(self._truth, found, kind)
-            judged.params.imgIds = sorted(self._truth.getImgIds())
-            judged.evaluate()
-            judged.accumulate()
-            judged.summarize()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints tables of its own
+                if self._truth is None:
+                    self._truth = coco(self._path)
+                found = self._truth.loadRes(results) if results else _nothing(self._truth, coco)
+                judged = evaluation(self._truth, found, kind)
+                judged.params.imgIds = sorted(self._truth.getImgIds())
+                judged.evaluate()
+                judged.accumulate()
+                judged.summarize()
+        except (ValueError, TypeError, LookupError) as error:
+            raise UserError(
+                f"pycocotools cannot judge by {self._path} ({type(error).__name__}: {error}): mend "
+                "its annotations."
+            ) from error
         values = [float(value) if value > -1 else float("nan") for value in judged.stats]
         # IoU x recall x class x area x most detections: all areas, 100.
         precision = np.asarray(judged.eval["precision"])[:, :, :, 0, 2]

@@ -3,6 +3,7 @@
 Every process has all predictions, since an evaluation step gives those of the whole batch.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from jax.sharding import Mesh
 
 from deepmad_jax.config import Config
 from deepmad_jax.data.boxed import eval_batches, num_canvases
-from deepmad_jax.data.coco import CocoDataset, Index, read_index
+from deepmad_jax.data.coco import CocoDataset
+from deepmad_jax.data.coco_index import Index, read_index
+from deepmad_jax.errors import UserError
 from deepmad_jax.tasks.detect.average_precision import Judge
 from deepmad_jax.tasks.detect.functions import make_detect_fn
 from deepmad_jax.tasks.detect.masks import FOREGROUND, paste
@@ -27,11 +30,16 @@ from deepmad_jax.train import (
     variables_for_evaluation,
 )
 
+KINDS = {"box": ("bbox", "segmentation"), "mask": ("segm", "bbox")}
+"""Ours -> what pycocotools calls it, and the field of the other kind."""
+
 
 def make_evaluator(
     graphdef: nnx.GraphDef, dataset: CocoDataset, config: Config, mesh: Mesh, folder: Path | None
 ) -> Callable[[TrainState], dict[str, Any]]:
     """Gives ``dataset``, ``images`` and COCO's numbers as ``box_ap``, ...; see `Judge`.
+
+    What is on an image that cannot be read counts as not found.
 
     Args:
         graphdef: of a detector.
@@ -50,22 +58,53 @@ def make_evaluator(
     def evaluate(state: TrainState) -> dict[str, Any]:
         batches = eval_batches(dataset, config.data, config.detect, batch_size=batch_size)
         results: list[dict[str, Any]] = []
-        for found in over_batches(step, variables_for_evaluation(state), batches, mesh):
-            results += results_of(found, index)
-        kinds = {"box": "bbox"} | ({"mask": "segm"} if "masks" in found else {})
-        numbers: dict[str, Any] = {}
-        tables = []
-        for name, kind in kinds.items():
-            judged = judge(results, kind)
-            # Left out: what no object counts for, such as the large ones where all are small.
-            some = {key: value for key, value in judged.numbers.items() if not math.isnan(value)}
-            numbers |= {f"{name}_{key}": value for key, value in some.items()}
-            tables.append((name, judged.per_class))
+        images = 0
+        with contextlib.closing(batches):
+            for found in over_batches(step, variables_for_evaluation(state), batches, mesh):
+                images += int(found["mask"].sum())
+                results += results_of(found, index)
+        if not images:
+            raise UserError(
+                f"No image of the evaluation of {dataset.name} could be used: all that were read "
+                "are corrupt. Choose other data, or prepare it again."
+            )
+        numbers, tables = judged(results, judge, masks="masks" in found)
         if folder is not None:
             _write(folder, results, tables, dataset.names)
-        return {"dataset": dataset.name, **numbers, "images": len(source)}
+        return {"dataset": dataset.name, **numbers, "images": images}
 
     return evaluate
+
+
+def judged(
+    results: list[dict[str, Any]], judge: Judge, masks: bool
+) -> tuple[dict[str, float], list[tuple[str, np.ndarray]]]:
+    """COCO's numbers as ``box_ap``, ..., and of boxes, and masks, the precision of every class.
+
+    Args:
+        results: of `results_of`.
+        judge: of the annotations.
+        masks: whether the results have them.
+    """
+    numbers: dict[str, float] = {}
+    tables = []
+    for name in ("box", "mask") if masks else ("box",):
+        kind, _ = KINDS[name]
+        found = judge(of_kind(results, name), kind)
+        # Left out: what no object counts for, such as the large ones where all are small.
+        some = {key: value for key, value in found.numbers.items() if not math.isnan(value)}
+        numbers |= {f"{name}_{key}": value for key, value in some.items()}
+        tables.append((name, found.per_class))
+    return numbers, tables
+
+
+def of_kind(results: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Results of ``box`` or ``mask`` alone, each a dict of its own: pycocotools adds to them.
+
+    By its box, where there is one, pycocotools would also tell small masks from large ones.
+    """
+    _, other = KINDS[name]
+    return [{key: value for key, value in result.items() if key != other} for result in results]
 
 
 def results_of(found: dict[str, np.ndarray], index: Index) -> list[dict[str, Any]]:
@@ -116,11 +155,9 @@ def _write(
     names: tuple[str, ...],
 ) -> None:
     folder.mkdir(exist_ok=True)
-    boxes = [{k: v for k, v in result.items() if k != "segmentation"} for result in results]
-    _replace(folder / "boxes.json", json.dumps(boxes))
+    _replace(folder / "boxes.json", json.dumps(of_kind(results, "box")))
     if len(tables) > 1:
-        masks = [{k: v for k, v in result.items() if k != "bbox"} for result in results]
-        _replace(folder / "masks.json", json.dumps(masks))
+        _replace(folder / "masks.json", json.dumps(of_kind(results, "mask")))
     width = max(map(len, names))
     lines = [f"{'class':{width}}" + "".join(f"  {name + ' AP':>8}" for name, _ in tables)]
     for i, name in enumerate(names):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deepmad_jax.interop.onnx_graph import maps_in_turn, write_block
-from deepmad_jax.interop.onnx_ops import Graph
+from deepmad_jax.interop.onnx_ops import PAST_ANY_END, Graph
 from deepmad_jax.nets import Network
 from deepmad_jax.nets.fpn import FPN
 from deepmad_jax.nets.parts import GROUP_NORM_EPSILON, GroupNorm
@@ -57,6 +57,12 @@ def write_pyramid(graph: Graph, neck: FPN, maps: list[str], sizes: list[Size]) -
         write_conv(graph, f"neck.output{i}", conv, x)
         for i, (conv, x) in enumerate(zip(neck.outputs, merged, strict=True))
     ]
+    if not neck.extra.convs:
+        last, axes = out[-1], graph.integers(2, 3)
+        for i in range(1, neck.extra.count + 1):
+            steps = graph.integers(2**i, 2**i)
+            ends = graph.integers(PAST_ANY_END, PAST_ANY_END)
+            out.append(graph.op("Slice", [last, graph.integers(0, 0), ends, axes, steps]))
     for i, conv in enumerate(neck.above):
         x = graph.op("Relu", [out[-1]]) if neck.extra.relu and i else out[-1]
         out.append(write_conv(graph, f"neck.above{i}", conv, x))

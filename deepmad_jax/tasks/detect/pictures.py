@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from deepmad_jax.config import DetectConfig
 from deepmad_jax.data.boxed import Boxed, canvas_of
-from deepmad_jax.data.coco import Annotated
+from deepmad_jax.data.coco_index import Annotated
 from deepmad_jax.data.decode import CorruptImage, decode, size_of
 from deepmad_jax.errors import MissingData, UserError
 from deepmad_jax.tasks.detect.functions import make_detect_fn
@@ -103,8 +103,9 @@ def draw(pixels: np.ndarray, found: Found, names: Sequence[str]) -> Image.Image:
         colour, box = colours[found.labels[i]], found.boxes[i].tolist()
         pen.rectangle(box, outline=colour, width=thick)
         words = f"{names[found.labels[i]]} {found.scores[i]:.2f}"
-        # Above the box, or inside where that would be off the image.
-        place = (box[0], box[1] - 12 if box[1] >= 12 else box[1] + thick)
+        # Above the box, or inside where that would be off the image; never past its right edge.
+        left = max(0.0, min(box[0], image.width - 1 - pen.textbbox((0, 0), words)[2]))
+        place = (left, box[1] - 12 if box[1] >= 12 else box[1] + thick)
         pen.rectangle(pen.textbbox(place, words), fill=colour)
         pen.text(place, words, fill=(0, 0, 0))
     return image

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config
 from deepmad_jax.data.boxed import num_canvases, train_batches
-from deepmad_jax.data.coco import CocoDataset, open_coco
+from deepmad_jax.data.coco import CocoDataset, check_masks, open_coco
 from deepmad_jax.tasks.detect.detectors import WITH_MASKS, make_detector
 from deepmad_jax.tasks.detect.evaluation import make_evaluator
 from deepmad_jax.tasks.detect.functions import make_loss_fn
@@ -66,7 +66,10 @@ class Detection:
         return Architecture.load(path)
 
     def open(self, config: Config, arch: Architecture) -> BoxedImages:
-        return BoxedImages(open_coco(config.data))
+        dataset = open_coco(config.data)
+        if config.detect.head in WITH_MASKS:
+            check_masks(dataset.evaluation)
+        return BoxedImages(dataset)
 
     def build(
         self, arch: Architecture, config: Config, data: BoxedImages, fresh: bool

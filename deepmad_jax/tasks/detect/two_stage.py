@@ -150,7 +150,7 @@ class TwoStageDetector(nnx.Module):
             truth.boxes,
             valid,
             keys[:, 0],
-            self._rpn_settings(True),
+            self.rpn_settings(True),
             jnp.repeat(counted, len(RATIOS), axis=1),
         )
         rois, scores = self._proposals(found, anchors, truth.sizes, True)
@@ -196,14 +196,8 @@ class TwoStageDetector(nnx.Module):
             masks += jax.nn.sigmoid(jnp.take_along_axis(given, own, axis=-1)[..., 0])
         return found, jnp.asarray(masks) / len(self.kind.stages)
 
-    def _proposals(
-        self, found: RpnMaps, anchors: jax.Array, sizes: jax.Array, train: bool
-    ) -> tuple[jax.Array, jax.Array]:
-        # They are taken as they are: no gradient comes back through a proposal's place.
-        found = jax.tree.map(jax.lax.stop_gradient, found)
-        return proposals(found, jnp.asarray(anchors), sizes, self._rpn_settings(train))
-
-    def _rpn_settings(self, train: bool) -> RpnSettings:
+    def rpn_settings(self, train: bool) -> RpnSettings:
+        """How proposals are chosen in training or in the evaluation."""
         detect = self.detect
         return RpnSettings(
             candidates=detect.candidates if train else detect.eval_candidates,
@@ -211,6 +205,13 @@ class TwoStageDetector(nnx.Module):
             samples=detect.anchor_samples,
             beta=self.kind.rpn_beta,
         )
+
+    def _proposals(
+        self, found: RpnMaps, anchors: jax.Array, sizes: jax.Array, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        # They are taken as they are: no gradient comes back through a proposal's place.
+        found = jax.tree.map(jax.lax.stop_gradient, found)
+        return proposals(found, jnp.asarray(anchors), sizes, self.rpn_settings(train))
 
     def _choose(
         self,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_detect_job import lines_of
 
 from deepmad_jax.data.shapes import draw_shapes
 from launch.local_processes import free_port
@@ -73,6 +74,12 @@ def test_training_of_two_processes_is_that_of_one(root, tmp_path):
         )
     )
     assert_close(tmp_path / "together" / "state.npz", tmp_path / "alone" / "state.npz", 1e-3, 1e-4)
-    # Every image once, whichever process read it.
+    # Every image once, whichever process read it: six, of which the last batch of four has two.
+    alone, together = (
+        [line for line in lines_of(tmp_path / name) if line["split"] == "eval"]
+        for name in ("alone", "together")
+    )
+    assert [line["images"] for line in together] == [line["images"] for line in alone] == [6]
+    assert together[0]["box_ap"] == pytest.approx(alone[0]["box_ap"], abs=0.01)
     for name in ("boxes.json", "classes.txt"):
         assert (tmp_path / "together" / "predictions" / name).exists()

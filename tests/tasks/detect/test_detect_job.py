@@ -2,7 +2,6 @@ import contextlib
 import dataclasses
 import io
 import json
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,9 @@ import pytest
 from deepmad_jax.arch import Architecture, Stage, Stem
 from deepmad_jax.config import Config, DataConfig, DetectConfig, TrainConfig
 from deepmad_jax.data.boxed import train_batches
-from deepmad_jax.data.coco import open_coco, read_index
-from deepmad_jax.data.shapes import draw_shapes
-from deepmad_jax.errors import InvalidConfig, UserError
+from deepmad_jax.data.coco import open_coco
+from deepmad_jax.data.coco_index import read_index
+from deepmad_jax.errors import InvalidConfig, MissingData, UserError
 from deepmad_jax.nets import Network
 from deepmad_jax.tasks import run
 from deepmad_jax.tasks.detect import evaluation
@@ -26,7 +25,7 @@ from deepmad_jax.train.gradients import make_gradient_fn
 
 STAGES = tuple(Stage("basic", 8, 8, 3, 1, 2) for _ in range(4))
 ARCH = Architecture("tiny", 64, 3, 10, Stem(8, 3, 2), STAGES)
-HEADS = ("fcos", "gfl", "mask_rcnn", "cascade_mask_rcnn")
+HEADS = ("fcos", "gfl", "mask_rcnn")  # the cascade: test_detect_step.py
 CONFIG = Config(
     name="tiny",
     task="detect",
@@ -70,27 +69,12 @@ CONFIG = Config(
 )
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("shapes") / "set"
-    # All lie, so that every step is compiled for one shape only.
-    draw_shapes(root, {"train": 15, "val": 7}, sizes=((48, 64), (56, 96)))
-    return root
-
-
 def config_of(root, head="fcos", **fields):
     return dataclasses.replace(
         CONFIG,
         data=dataclasses.replace(CONFIG.data, data_dir=str(root)),
         detect=dataclasses.replace(CONFIG.detect, head=head, **fields),
     )
-
-
-@pytest.fixture(scope="module")
-def trained(root, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("trained")
-    state = run.train(DETECT, config_of(root), ARCH, workdir)
-    return SimpleNamespace(workdir=workdir, state=state)
 
 
 def lines_of(workdir):
@@ -118,7 +102,8 @@ def test_training_leaves_the_files_of_a_run(trained):
     assert [line["step"] for line in evaluations] == [7, 14]
     assert all(line["images"] == 7 and "box_ap" in line for line in evaluations)
     predictions = trained.workdir / "predictions"
-    assert isinstance(json.loads((predictions / "boxes.json").read_text()), list)
+    for box in json.loads((predictions / "boxes.json").read_text()):
+        assert box.keys() == {"image_id", "category_id", "bbox", "score"}
     table = (predictions / "classes.txt").read_text()
     assert [line.split()[0] for line in table.splitlines()] == [
         "class", "disc", "rectangle", "triangle",
@@ -162,7 +147,7 @@ def test_losses_and_gradients_are_finite_and_every_part_learns(root, head):
         name for name in still if "factors" in name
     }
     masks = sum("loss" in name and "mask" in name for name in metrics)
-    assert masks == {"mask_rcnn": 1, "cascade_mask_rcnn": 3}.get(head, 0)
+    assert masks == (head == "mask_rcnn")
 
 
 def test_the_canvas_hardly_changes_a_loss(root):
@@ -322,6 +307,25 @@ def test_detect_command_draws_what_the_evaluation_finds(root, trained, monkeypat
     assert main(["detect", "--workdir", str(trained.workdir)]) == 2
 
 
+def test_export_job_writes_the_checkpoints_detector(root, trained, tmp_path, capsys):
+    from deepmad_jax.jobs.export import export
+
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    (tmp_path / "architecture.json").write_text(ARCH.to_json())
+    config = config_of(root, export_size=(64, 96))
+    with pytest.raises(MissingData, match="no checkpoint of a detector"):
+        export(dataclasses.replace(config, export=("onnx",)), tmp_path)
+    for name in ("checkpoints", "classes.json"):
+        (tmp_path / name).symlink_to(trained.workdir / name)
+    export(dataclasses.replace(config, export=("onnx",)), tmp_path)
+    assert f"Saved {tmp_path / 'detector.onnx'}." in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(str(tmp_path / "detector.onnx"))
+    assert session.get_inputs()[0].shape == [1, 3, 64, 96]
+    with pytest.raises(InvalidConfig, match="exported as onnx only"):
+        export(dataclasses.replace(config, export=("litert",)), tmp_path)
+
+
 def test_drawn_boxes_and_masks_lie_where_they_were_found():
     from deepmad_jax.tasks.detect.pictures import Found, draw
 
@@ -333,3 +337,15 @@ def test_drawn_boxes_and_masks_lie_where_they_were_found():
     assert image[30, 10].max() == 255  # the box
     assert not image[45:, :].any()
     assert not image[:, 45:].any()
+
+
+def test_words_of_a_box_at_the_right_edge_are_whole():
+    from deepmad_jax.tasks.detect.pictures import Found, draw
+
+    def words(left):
+        box = np.array([[left, 40.0, 99, 60]])
+        found = Found(box, np.array([0.9]), np.array([0]), None)
+        image = np.asarray(draw(np.zeros((70, 100, 3), np.uint8), found, ("a",)))
+        return image[25:39].any(-1).sum()
+
+    assert words(90.0) == words(20.0) > 100
