@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from deepmad_jax.arch import Layer
 from deepmad_jax.nets.cpu_conv import conv_for_cpu
@@ -25,6 +26,9 @@ LAYER_NORM_EPSILON = 1e-6
 
 LAYER_SCALE = 1e-6
 """Where the factors of a layer scale start: a block begins as the identity (ConvNeXt)."""
+
+KEPT = "conv"
+"""Name of what every conv gives, by which `stage` tells it from what is cheap to compute again."""
 
 FUNCTIONS = {
     "relu": jax.nn.relu,
@@ -109,6 +113,8 @@ class Block(nnx.Module):
             value = branches.get(layer.branch)
             if layer.kind == "conv":
                 value = self.layers[name](value)
+                # What a scanned stage keeps for the backward pass; in an export it has no place.
+                value = checkpoint_name(value, KEPT) if train else value
             elif layer.kind == "norm":
                 value = self.layers[name](value, use_running_average=self.frozen or not train)
                 value = value.astype(self.dtype)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from deepmad_jax.arch import Layer
-from deepmad_jax.nets.block import Block
+from deepmad_jax.nets.block import KEPT, Block
 
 SCAN_BY_BACKEND = {"cpu": False, "gpu": True, "tpu": True}
 """Whether repeated blocks are scanned where the caller does not say.
@@ -24,6 +24,12 @@ SCAN_BY_BACKEND = {"cpu": False, "gpu": True, "tpu": True}
 cpu: measured on two cores (`benchmarks/scan.py`, DeepMAD-R18, batch 4, 224 pixels): a scanned train
 step compiles in 0.46 of the loop's time and runs 6.8 times as long. gpu, tpu: not measured.
 """
+
+
+KEEP_CONVS = jax.checkpoint_policies.save_only_these_names(KEPT)
+"""What a scan keeps of each block for the backward pass: what its convs give. BatchNorm in float32
+and the signs of ReLU, which XLA computes again by itself where blocks are unrolled, would cross the
+scan's border as arrays: 2 to 8 times as much memory."""
 
 
 class Stage(nnx.Module):
@@ -63,6 +69,8 @@ class Stage(nnx.Module):
         graphdef, params, stats = nnx.split(self.rest, nnx.Param, nnx.BatchStat)
 
         step = functools.partial(_one_block, graphdef=graphdef, train=train)
+        if self.scan and train:
+            step = jax.checkpoint(step, policy=KEEP_CONVS)
         run = jax.lax.scan if self.scan else _loop
         x, stats = run(step, x, (params, stats, None if keep is None else keep[1:]))
         if train and not self.rest.frozen:

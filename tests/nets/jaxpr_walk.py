@@ -27,6 +27,17 @@ def count_equations(jaxpr, name: str) -> int:
     )
 
 
+def stacked_elements(jaxpr) -> int:
+    """Numbers that the forward scans hand out, step by step: what the backward ones will read."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "scan" and not equation.params["reverse"]:
+            carried = equation.params["num_carry"]
+            total += sum(out.aval.size for out in equation.outvars[carried:])
+        total += sum(map(stacked_elements, _inner(equation)))
+    return total
+
+
 def _equation_macs(equation) -> int:
     if equation.primitive.name == "conv_general_dilated":
         assert equation.params["batch_group_count"] == 1

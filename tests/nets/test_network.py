@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jaxpr_walk import stacked_elements
 from net_examples import EXAMPLES
 
 from deepmad_jax.arch import Architecture, Layer, Stage, Stem, layer_table
@@ -104,6 +105,24 @@ def test_scan_and_loop_agree_in_logits_gradients_and_statistics():
     for path in grads:
         scale = np.abs(grads_loop[path]).max()
         np.testing.assert_allclose(grads[path], grads_loop[path], rtol=0, atol=1e-3 * scale + 1e-6)
+
+
+def test_a_scan_keeps_little_more_than_what_its_convs_give():
+    step, arguments = train_step(True)
+    kept = stacked_elements(jax.make_jaxpr(step)(*arguments).jaxpr)
+    # Of the repeated blocks: each conv's output, the block's input, and a few numbers a channel.
+    batch = len(images())
+    rest = [row for row in layer_table(MIXED) if row.section.endswith(".rest")]
+    given = sum(
+        row.repeat * batch * row.layer.c_out * row.layer.r_out**2
+        for row in rest
+        if row.layer.kind == "conv"
+    )
+    entered = sum(
+        (stage.depth - 1) * batch * stage.width * r**2
+        for stage, r in zip(MIXED.stages, (6, 6, 3, 3), strict=True)
+    )
+    assert given < kept < 1.1 * (given + entered)
 
 
 @pytest.mark.parametrize("arch", [MIXED, BASELINES], ids=["designed", "baselines"])
