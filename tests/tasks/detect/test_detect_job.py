@@ -2,10 +2,12 @@ import contextlib
 import dataclasses
 import io
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from deepmad_jax.arch import Architecture, Stage, Stem
@@ -20,7 +22,7 @@ from deepmad_jax.tasks.detect import evaluation
 from deepmad_jax.tasks.detect.functions import make_loss_fn
 from deepmad_jax.tasks.detect.task import DETECT
 from deepmad_jax.tasks.task import split_network
-from deepmad_jax.train import make_mesh, to_device
+from deepmad_jax.train import Checkpoints, create_state, make_mesh, to_device
 from deepmad_jax.train.gradients import make_gradient_fn
 
 STAGES = tuple(Stage("basic", 8, 8, 3, 1, 2) for _ in range(4))
@@ -207,7 +209,14 @@ def test_pretrained_weights_of_a_run_and_of_files_are_the_backbones(root, tmp_pa
     net = Network(other, rngs=nnx.Rngs(5))
     library.export(net, tmp_path, ["safetensors", "npz", "pytorch"])
     wanted = np.asarray(net.stages[1].first.layers["main1_conv"].kernel[...])
-    for name in ("other.safetensors", "other.npz", "other.pth.tar"):
+    # As a run of the train job leaves its folder.
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "architecture.json").write_text(other.to_json())
+    _, params, stats = split_network(net)
+    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+        state = create_state(params, stats, optax.identity(), ema=False)
+        checkpoints.save(state, SimpleNamespace(get_state=lambda: b"{}"), step=3)
+    for name in ("other.safetensors", "other.npz", "other.pth.tar", "run"):
         config = config_of(root, pretrained=str(tmp_path / name))
         arch = dataclasses.replace(ARCH, classes=7)
         found = DETECT.build(arch, config, DETECT.open(config, ARCH), True).backbone.net
