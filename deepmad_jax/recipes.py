@@ -1,6 +1,7 @@
 """The paper's training recipes, its design spaces, and how config files take them.
 
-Detection (Table 4) is mmdetection's; the rest is of Table 12.
+Detection (Table 4) is mmdetection's, segmentation (Table 5) mmsegmentation's; the rest is of
+Table 12.
 
 Table 12 wins where the paper's section 5.1 differs. The paper also names random crop, resize, flip
 and "lighting"; lighting is colour jitter of timm's default strength here, beside RandAugment, where
@@ -152,6 +153,77 @@ BACKBONES: Mapping[str, Fields] = {
 designed and trained by configs/r18.py:alpha1 and :alpha16 first."""
 
 
+ADE20K_STEPS, ADE20K_IMAGES = 160_000, 20_210
+"""Training steps of 16 images, and training images."""
+
+_ADE20K: Fields = {
+    "task": "segment",
+    "jobs": ("train", "evaluate"),
+    "data.train_split": "training",
+    "data.eval_split": "validation",
+    "data.flip": 0.5,
+    "train.epochs": ADE20K_STEPS * 16 / ADE20K_IMAGES,
+    "train.warmup_epochs": 0.0,
+    "train.cooldown_epochs": 0.0,
+    "train.batch_size": 16,
+    "train.eval_batch_size": 8,
+    "train.momentum": 0.9,
+    "train.batch_norm_momentum": 0.1,
+    "train.dtype": "float32",
+    "train.zero_init": False,
+    # Every 16,000 steps, as mmsegmentation evaluates and saves.
+    "train.eval_every_epochs": 16_000 * 16 / ADE20K_IMAGES,
+    "train.checkpoint_every_epochs": 4_000 * 16 / ADE20K_IMAGES,
+}
+
+_ADAMW: Fields = {
+    **_ADE20K,
+    "train.final_learning_rate": 0.0,
+    "segment.optimizer": "adamw",
+    "segment.power": 1.0,
+    "segment.warmup_steps": 1500,
+    "segment.warmup_factor": 1e-6,
+    "segment.norm_maps": True,
+}
+
+SEGMENTATION_RECIPES: Mapping[str, Fields] = {
+    "sgd": {
+        **_ADE20K,
+        "train.learning_rate": 0.01,
+        "train.final_learning_rate": 1e-4,
+        "train.weight_decay": 5e-4,
+        "segment.optimizer": "sgd",
+        "segment.power": 0.9,
+    },
+    "convnext": {
+        **_ADAMW,
+        "train.learning_rate": 1e-4,
+        "train.weight_decay": 0.05,
+        "train.drop_path": 0.4,
+        "segment.decayed": "matrices",
+        "segment.layer_decay": 0.9,
+        "segment.window": 512,
+        "segment.stride": 341,
+    },
+    "swin": {
+        **_ADAMW,
+        "train.learning_rate": 6e-5,
+        "train.weight_decay": 0.01,
+        "train.drop_path": 0.3,
+        "segment.decayed": "no_norms",
+    },
+}
+"""Kind of backbone -> mmsegmentation's upernet_r50_512x512_160k_ade20k,
+upernet_convnext_tiny_fp16_512x512_160k_ade20k (here in float32) and
+upernet_swin_tiny_patch4_window7_512x512_160k_ade20k."""
+
+SCALES: Fields = {
+    "segment.scales": (0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
+    "segment.mirrored": True,
+}
+"""How the numbers of Table 5 are tested."""
+
+
 def _in_design(space: Space) -> Fields:
     return {f"design.{name}": value for name, value in space.items()}
 
@@ -217,3 +289,15 @@ def set_detector(config: ml_collections.ConfigDict, detector: str, backbone: str
         )
     config.name = f"{detector}_{backbone}"
     set_fields(config, DETECTION_RECIPES[detector], BACKBONES[backbone])
+
+
+def set_segmenter(config: ml_collections.ConfigDict, recipe: str, backbone: str) -> None:
+    """Sets a segmenter's recipe and its backbone, a published network; UPERNET_BACKBONE is its run.
+
+    Args:
+        config: to be set.
+        recipe: one of `SEGMENTATION_RECIPES`.
+        backbone: of the zoo.
+    """
+    config.name = f"upernet_{backbone}"
+    set_fields(config, SEGMENTATION_RECIPES[recipe], {"architecture": backbone})

@@ -1,7 +1,7 @@
 """What an architecture costs as a backbone: without its classifier, on images of any two sides.
 
 Papers on detection print what mmcv's counter gives: the multiply-adds of convs, 2 an element for
-BatchNorm, and 1 an element that enters an activation or a pool, which `backbone_flops` adds up.
+BatchNorm, and 1 an element that enters a ReLU or a pool, which `backbone_flops` adds up.
 """
 
 import dataclasses
@@ -9,6 +9,9 @@ import dataclasses
 from deepmad_jax.arch.cost import layer_params
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.spec import Architecture
+
+COUNTED = ("relu", "relu6")
+"""Activations that the counter knows; it passes over SiLU, GELU and sigmoid."""
 
 
 def backbone_params(arch: Architecture) -> int:
@@ -41,7 +44,9 @@ def backbone_flops(arch: Architecture, height: int, width: int) -> int:
             each = layer.kernel**2 * (layer.c_in // layer.groups) * made
         elif layer.kind in ("norm", "layer_norm"):
             each = 2 * made
+        elif layer.kind == "act":
+            each = given if layer.function in COUNTED else 0
         else:
-            each = given if layer.kind in ("act", "pool", "max_pool") else 0
+            each = given if layer.kind in ("pool", "max_pool") else 0
         total += row.repeat * each
     return int(total)

@@ -9,13 +9,14 @@ import click
 import deepmad_jax
 from deepmad_jax.arch.spec import BLOCKS
 from deepmad_jax.arch.zoo import ZOO
+from deepmad_jax.cli.on_images import run_of, segment
 from deepmad_jax.cli.options import Field, OneOfOrFile, field_options
 from deepmad_jax.cli.terminal import heading_lines, tell
 from deepmad_jax.compiled import keep_compiled_programs
 from deepmad_jax.config import EXPORTS, JOBS, Config
 from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.file import own_configs
-from deepmad_jax.config.load import field_list, recorded_config
+from deepmad_jax.config.load import field_list
 from deepmad_jax.design.program.problem import BUDGETS, Problem
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields import kinds_of
@@ -201,14 +202,13 @@ def detect(images: tuple[str, ...], workdir: str, score: float | None) -> None:
     from deepmad_jax.paths import local
 
     folder = local(workdir)
-    config = recorded_config(folder)
-    if config.task != "detect":
-        raise InvalidConfig(
-            f"{folder} holds a run of the task {config.task}: give one that trained a detector."
-        )
+    config = run_of(folder, "detect", "a detector")
     changes: dict[str, Any] = {} if score is None else {"score": score}
     chosen = dataclasses.replace(config.detect, images=images, **changes)
     run(dataclasses.replace(config, jobs=("detect",), detect=chosen), folder)
+
+
+cli.add_command(segment)
 
 
 @cli.command()

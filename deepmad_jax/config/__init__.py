@@ -21,6 +21,7 @@ from deepmad_jax.config.parse import (
     to_dict,
 )
 from deepmad_jax.config.run import EXPORTS, JOBS, TASKS, Config
+from deepmad_jax.config.segment import SegmentConfig
 from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.fields import CHECKPOINTS
 
@@ -32,6 +33,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "DetectConfig",
+    "SegmentConfig",
     "TrainConfig",
     "default_config",
     "differing_fields",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from deepmad_jax.config.data import DataConfig
 from deepmad_jax.config.detect import DetectConfig
+from deepmad_jax.config.segment import SegmentConfig
 from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.problem import Problem
@@ -14,11 +15,11 @@ from deepmad_jax.fields import FilePath, Limit, OneOf, Share, Title, WhichCheckp
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
-    "sensitivity", "perceptron", "study", "detect",
+    "sensitivity", "perceptron", "study", "detect", "segment",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
-TASKS = ("classify", "perceptron", "detect")
+TASKS = ("classify", "perceptron", "detect", "segment")
 """What ``config.task`` may be; `tasks.TASKS` holds what each is."""
 
 EXPORTS = ("safetensors", "npz", "pytorch", "tinynas", "onnx", "stablehlo", "litert")
@@ -37,7 +38,7 @@ class Config:
             `arch.reference` writes them; None takes the ``architecture.json`` in the workdir.
         names: what the ``compare`` job compares, written likewise; empty is the whole zoo.
         design: the program to solve.
-        data, train, detect: see there; the last is of the task of that name.
+        data, train, detect, segment: see there; the last two are of the tasks of these names.
         sweep: the budgets of the ``sweep`` job.
         sample: the draw of the ``sample`` job, which stands in for ``design``, and of ``study``.
         part: which of the designs of the ``sweep`` and ``study`` jobs this process does.
@@ -60,6 +61,7 @@ class Config:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     detect: DetectConfig = dataclasses.field(default_factory=DetectConfig)
+    segment: SegmentConfig = dataclasses.field(default_factory=SegmentConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
     part: Part = dataclasses.field(default_factory=Part)

@@ -22,6 +22,7 @@ from deepmad_jax.data.coco import CocoDataset, CocoSource
 from deepmad_jax.data.coco_index import Annotated
 from deepmad_jax.data.coco_masks import mask_in_box
 from deepmad_jax.data.decode import CorruptImage, decode
+from deepmad_jax.data.images import resized_size
 from deepmad_jax.data.iterator import Batch, Batches
 
 DIVISOR = 32
@@ -221,16 +222,6 @@ class Boxed:
             chunk["label"][slot, : len(chosen)] = annotated.labels[chosen]
 
         return make
-
-
-def resized_size(height: int, width: int, short: int, long: int) -> tuple[int, int]:
-    """Height and width of the image as large as ``short`` and ``long`` let it be.
-
-    >>> resized_size(480, 640, 800, 1333), resized_size(400, 1000, 800, 1333)
-    ((800, 1067), (533, 1333))
-    """
-    factor = min(short / min(height, width), long / max(height, width))
-    return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
 
 
 def most_of(annotated: Annotated, most: int) -> np.ndarray:

@@ -123,6 +123,16 @@ def centre_box(width: int, height: int, share: float) -> Box:
     return (left, top, left + side, top + side)
 
 
+def resized_size(height: int, width: int, short: float, long: float) -> tuple[int, int]:
+    """Height and width of the image as large as ``short`` and ``long`` let it be.
+
+    >>> resized_size(480, 640, 800, 1333), resized_size(400, 1000, 800, 1333)
+    ((800, 1067), (533, 1333))
+    """
+    factor = min(short / min(height, width), long / max(height, width))
+    return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+
+
 def random_box(rng: np.random.Generator, width: int, height: int, scale_min: float) -> WholeBox:
     """A random part of the image, by area and aspect ratio; inside the image.
 

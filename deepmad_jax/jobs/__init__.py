@@ -10,6 +10,7 @@ from deepmad_jax.config import Config
 from deepmad_jax.jobs.design import certify, design, sample, sensitivity, sweep
 from deepmad_jax.jobs.detect import detect
 from deepmad_jax.jobs.export import export
+from deepmad_jax.jobs.segment import segment
 from deepmad_jax.jobs.show import compare, describe
 from deepmad_jax.jobs.studies import study
 from deepmad_jax.jobs.training import evaluate, perceptron, train
@@ -28,6 +29,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "export": export,
     "study": study,
     "detect": detect,
+    "segment": segment,
 }
 """What ``config.jobs`` may hold (`config.JOBS`) -> what it does."""
 

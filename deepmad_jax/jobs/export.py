@@ -16,6 +16,9 @@ def export(config: Config, workdir: Path) -> None:
     if config.task == "detect":
         _export_detector(config, architecture, workdir)
         return
+    if config.task == "segment":
+        _export_segmenter(config, architecture, workdir)
+        return
     net = library.load(workdir, architecture=architecture, checkpoint=config.checkpoint)
     if net is architecture:
         raise MissingData(
@@ -42,3 +45,26 @@ def _export_detector(config: Config, architecture: Architecture, workdir: Path) 
     path = workdir / "detector.onnx"
     for written in write_detector(net, path, (height, width), config.detect.export_nms):
         print(f"Saved {written}.", flush=True)
+
+
+def _export_segmenter(config: Config, architecture: Architecture, workdir: Path) -> None:
+    """Writes ``segmenter.onnx`` or ``segmenter.stablehlo``, or both."""
+    from deepmad_jax.tasks.segment import exports
+    from deepmad_jax.tasks.segment.loaded import load_segmenter
+
+    known = {
+        "onnx": exports.write_segmenter_onnx,
+        "stablehlo": exports.write_segmenter_stablehlo,
+    }
+    unknown = [name for name in config.export if name not in known]
+    if unknown:
+        raise InvalidConfig(
+            f"config.export is {','.join(config.export)}, but segmenters are exported as onnx and "
+            "stablehlo only: --config.export=onnx,stablehlo"
+        )
+    net, _ = load_segmenter(config, architecture, workdir)
+    height, width = config.segment.export_size
+    for name in config.export:
+        path = workdir / f"segmenter.{name}"
+        known[name](net, path, (height, width))
+        print(f"Saved {path}.", flush=True)

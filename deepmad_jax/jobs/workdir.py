@@ -130,6 +130,9 @@ _MAY_CHANGE = (
     "train.fsdp",
     "train.prefetch",
     "train.wandb_project",
+    "segment.export_size",
+    "segment.images",
+    "segment.overlays",
 )
 """Fields that change nothing in what a run computes, but for rounding."""
 

@@ -1,4 +1,4 @@
-"""What necks and heads on a backbone's maps are made of: convs, dense layers, GroupNorm.
+"""What necks and heads on a backbone's maps are made of: convs, dense layers, norms, dropout.
 
 A backbone is made of the layer table (`network.py`); what stands on it is not designed and has no
 rows there. Kernels are drawn by NumPy: JAX would compile a generator for every new shape.
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from deepmad_jax.nets.block import EPSILON, LAYER_NORM_EPSILON
 from deepmad_jax.nets.cpu_conv import conv_for_cpu
 
 GROUP_NORM_EPSILON = 1e-5
@@ -31,11 +32,13 @@ class Making:
         rng: draws every kernel, in the order in which the parts are made.
         dtype: of the computation; parameters are float32.
         cpu_convs: compute convs as suits a CPU (see `cpu_conv.py`).
+        batch_norm_momentum: share of the new batch in BatchNorm's running statistics.
     """
 
     rng: np.random.Generator
     dtype: Any = jnp.float32
     cpu_convs: bool = False
+    batch_norm_momentum: float = 0.1
 
 
 def normal(std: float) -> Draw:
@@ -116,6 +119,54 @@ def _filled(made: Any, making: Making, draw: Draw, bias: float | None) -> Any:
     if bias is not None:
         made.bias = nnx.Param(jnp.asarray(np.full(shape[-1], bias, np.float32)))
     return made
+
+
+class ConvNorm(nnx.Module):
+    """Conv without bias, BatchNorm and ReLU; the map keeps its size.
+
+    Under `jax.jit` BatchNorm's statistics are those of the whole batch over all devices.
+    """
+
+    def __init__(self, making: Making, c_in: int, c_out: int, kernel: int):
+        self.conv = conv(making, c_in, c_out, kernel, draw=he_by_fan_out, bias=None)
+        self.norm = nnx.BatchNorm(
+            c_out,
+            momentum=1.0 - making.batch_norm_momentum,
+            epsilon=EPSILON,
+            dtype=jnp.float32,
+            rngs=nnx.Rngs(0),
+        )
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """The map, of the conv's dtype; with ``train`` the running statistics move."""
+        x = self.conv(x)
+        return jax.nn.relu(self.norm(x, use_running_average=not train).astype(x.dtype))
+
+
+def layer_norm(channels: int) -> nnx.LayerNorm:
+    """LayerNorm over the channels of each pixel, computed in float32."""
+    return nnx.LayerNorm(
+        channels,
+        epsilon=LAYER_NORM_EPSILON,
+        use_fast_variance=False,
+        dtype=jnp.float32,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def drop_channels(x: jax.Array, rate: float, keys: jax.Array) -> jax.Array:
+    """Whole channels of an image zeroed with probability ``rate``, the others made larger.
+
+    Args:
+        x: (batch, H, W, channels).
+        rate: in [0, 1).
+        keys: typed, one an image, so that its place in the batch changes nothing.
+    """
+
+    def kept(key: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(key, 1.0 - rate, x.shape[-1:]) / (1.0 - rate)
+
+    return x * jax.vmap(kept)(keys)[:, None, None].astype(x.dtype)
 
 
 class GroupNorm(nnx.Module):

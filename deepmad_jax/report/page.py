@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from deepmad_jax.report import tables
 from deepmad_jax.report.read import Run, finite, read
 from deepmad_jax.report.sections import describe, sections
+from deepmad_jax.report.segmentation import section_of
 
 if TYPE_CHECKING:
     from deepmad_jax.report.pictures import Picture
@@ -43,7 +44,7 @@ def write(workdir: str | Path) -> Path:
         (workdir / f"{name}.png").write_bytes(picture.png)
     path = workdir / "report.html"
     # "replace": a name read from JSON may hold half a surrogate pair, which has no UTF-8.
-    path.write_bytes(_page(run, pictures).encode("utf-8", "replace"))
+    path.write_bytes(_page(workdir, run, pictures).encode("utf-8", "replace"))
     return path
 
 
@@ -64,7 +65,7 @@ def _draw(run: Run) -> "dict[str, Picture] | None":
     return pictures.draw(run)
 
 
-def _page(run: Run, pictures: "dict[str, Picture] | None") -> str:
+def _page(workdir: Path, run: Run, pictures: "dict[str, Picture] | None") -> str:
     layers, *others = tables.tables(run.arch, run.design)
     figures = {name: _figure(picture) for name, picture in (pictures or {}).items()}
     parts = [
@@ -76,6 +77,7 @@ def _page(run: Run, pictures: "dict[str, Picture] | None") -> str:
         figures.get("entropy", ""),
         _section("Solver", figures.get("convergence", "")),
         _section("Training", _unreadable(run) + figures.get("training", "")),
+        _section("Pixels", figures.get("confusion", "") + section_of(workdir, run.pixels)),
         _source("architecture.json", run.arch.to_dict()),
         _source("config.json", run.config),
     ]
@@ -104,6 +106,13 @@ def _cards(run: Run) -> str:
         for key in ("top1", "top5"):
             share = _number(last.get(key), "{:.2%}").replace("%", " %")
             cards.append((share, f"{key.replace('top', 'top-')}{images}{step}"))
+        for key, what in (
+            ("miou", "mean IoU"),
+            ("macc", "mean accuracy"),
+            ("aacc", "pixels right"),
+        ):
+            share = _number(last.get(key), "{:.2%}").replace("%", " %")
+            cards.append((share, f"{what}{images}{step}"))
     for last in run.metrics.train[-1:]:
         cards.append(
             (_number(last.get("images_per_second"), "{:,.0f}"), "images a second, trained")

@@ -16,6 +16,7 @@ from deepmad_jax.arch import Architecture
 from deepmad_jax.report import canvas, network, tables
 from deepmad_jax.report.read import Metrics, Run, finite, mapping, numbers
 from deepmad_jax.report.sections import level_resolutions
+from deepmad_jax.report.segmentation import confusion_figure
 
 WIDTH_PT, HEIGHT_PT = 800.0, 244.0
 LEFT, RIGHT, BOTTOM, TOP, BETWEEN = 48.0, 14.0, 54.0, 32.0, 62.0
@@ -46,6 +47,7 @@ def draw(run: Run) -> dict[str, Picture]:
         ),
         "convergence": ("How the solver converged", lambda: convergence_figure(design)),
         "training": ("Training curves", lambda: training_figure(run.metrics)),
+        "confusion": ("Which classes are taken for which", lambda: confusion_figure(run.pixels)),
     }
     pictures = {}
     for name, (label, make) in kinds.items():
@@ -104,7 +106,7 @@ def convergence_figure(design: dict[str, Any]) -> Figure | None:
 
 
 def training_figure(metrics: Metrics) -> Figure | None:
-    """Loss, top-1 and learning rate by step."""
+    """Loss, top-1 or mIoU, and learning rate by step."""
     loss = _series(metrics.train, "loss")
     # Logged as fractions.
     train, evaluation = (
@@ -118,6 +120,10 @@ def training_figure(metrics: Metrics) -> Figure | None:
     if train[0] or evaluation[0]:
         curves = {"train": (*train, BLUE), "eval": (*evaluation, ORANGE)}
         panels.append(("Top-1, %", lambda axes: _steps(axes, curves)))
+    steps, miou = _series(metrics.evaluation, "miou")
+    if steps:
+        curve = (steps, [100 * value for value in miou], ORANGE)
+        panels.append(("mIoU, %", lambda axes: _steps(axes, {"eval": curve})))
     if rate[0]:
         panels.append(("Learning rate", lambda axes: _steps(axes, {"": (*rate, BLUE)})))
     return _figure(panels)

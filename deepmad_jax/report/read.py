@@ -15,6 +15,9 @@ from deepmad_jax.arch import Architecture
 from deepmad_jax.arch.textfile import read_text
 from deepmad_jax.errors import UserError
 
+PREDICTIONS = "predictions"
+"""Folder of a workdir for what the last evaluation found."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
@@ -33,12 +36,16 @@ class Metrics:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A workdir's contents. ``design`` and ``config`` are None where there is no such file."""
+    """A workdir's contents. ``design`` and ``config`` are None where there is no such file.
+
+    ``pixels`` is what a segmenter's last evaluation found, empty where there was none.
+    """
 
     arch: Architecture
     design: dict[str, Any] | None
     config: dict[str, Any] | None
     metrics: Metrics
+    pixels: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def read(workdir: Path) -> Run:
@@ -55,7 +62,7 @@ def read(workdir: Path) -> Run:
     if design is not None and isinstance(problem, dict):
         # The weights are the problem's; a design file need not repeat them.
         design.setdefault("alpha", problem.get("alpha"))
-    return Run(arch, design, config, read_metrics(workdir / "metrics.jsonl"))
+    return Run(arch, design, config, read_metrics(workdir / "metrics.jsonl"), read_pixels(workdir))
 
 
 def read_metrics(path: Path) -> Metrics:
@@ -85,6 +92,21 @@ def read_metrics(path: Path) -> Metrics:
         for entries in by_step.values()
     )
     return Metrics(train, evaluation, unreadable)
+
+
+def read_pixels(workdir: Path) -> dict[str, Any]:
+    """The scores and confusions of the last evaluation; empty where there are none."""
+    try:
+        numbers = mapping(
+            json.loads((workdir / PREDICTIONS / "segmentation.json").read_text(encoding="utf-8"))
+        )
+        names, table = numbers["names"], numbers["confusion"]
+        count = len(names)
+        whole = all(len(row) == count and all(int(x) >= 0 for x in row) for row in table)
+        same = all(len(numbers[key]) == count for key in ("iou", "accuracy", "pixels"))
+        return numbers if whole and same and len(table) == count else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def finite(value: Any) -> float | int | None:

@@ -3,7 +3,13 @@
 from deepmad_jax.tasks.classify.task import CLASSIFY
 from deepmad_jax.tasks.detect.task import DETECT
 from deepmad_jax.tasks.perceptron.task import PERCEPTRON
+from deepmad_jax.tasks.segment.task import SEGMENT
 from deepmad_jax.tasks.task import Task
 
-TASKS: dict[str, Task] = {"classify": CLASSIFY, "perceptron": PERCEPTRON, "detect": DETECT}
+TASKS: dict[str, Task] = {
+    "classify": CLASSIFY,
+    "perceptron": PERCEPTRON,
+    "detect": DETECT,
+    "segment": SEGMENT,
+}
 """What ``config.task`` may be."""

@@ -11,8 +11,8 @@ from flax import nnx
 from deepmad_jax.config import DetectConfig
 from deepmad_jax.nets.fpn import FCOS_EXTRA, FPN, GFL_EXTRA, Extra
 from deepmad_jax.nets.parts import Making
+from deepmad_jax.tasks.backbone import Backbone
 from deepmad_jax.tasks.detect import fcos, gfl
-from deepmad_jax.tasks.detect.backbone import Backbone
 from deepmad_jax.tasks.detect.detector import Truth, filled
 from deepmad_jax.tasks.detect.fcos_loss import fcos_losses
 from deepmad_jax.tasks.detect.gfl_loss import gfl_losses

@@ -22,6 +22,7 @@ from deepmad_jax.errors import UserError
 from deepmad_jax.tasks.detect.average_precision import Judge
 from deepmad_jax.tasks.detect.functions import make_detect_fn
 from deepmad_jax.tasks.detect.masks import FOREGROUND, paste
+from deepmad_jax.tasks.loaded import write_whole
 from deepmad_jax.train import (
     TrainState,
     make_eval_step,
@@ -155,17 +156,11 @@ def _write(
     names: tuple[str, ...],
 ) -> None:
     folder.mkdir(exist_ok=True)
-    _replace(folder / "boxes.json", json.dumps(of_kind(results, "box")))
+    write_whole(folder / "boxes.json", json.dumps(of_kind(results, "box")))
     if len(tables) > 1:
-        _replace(folder / "masks.json", json.dumps(of_kind(results, "mask")))
+        write_whole(folder / "masks.json", json.dumps(of_kind(results, "mask")))
     width = max(map(len, names))
     lines = [f"{'class':{width}}" + "".join(f"  {name + ' AP':>8}" for name, _ in tables)]
     for i, name in enumerate(names):
         lines.append(f"{name:{width}}" + "".join(f"  {per[i]:8.3f}" for _, per in tables))
-    _replace(folder / "classes.txt", "\n".join(lines) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
+    write_whole(folder / "classes.txt", "\n".join(lines) + "\n")

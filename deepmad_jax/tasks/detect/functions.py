@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from deepmad_jax.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+from deepmad_jax.tasks.canvas import on_canvas
 from deepmad_jax.tasks.detect.detector import Truth, total
 from deepmad_jax.train.step import LossFn, SumsFn
 
@@ -49,12 +49,3 @@ def make_detect_fn(graphdef: nnx.GraphDef) -> SumsFn:
         return out if masks is None else out | {"masks": masks}
 
     return detect_fn
-
-
-def on_canvas(images: jax.Array, sizes: jax.Array) -> jax.Array:
-    """uint8 images normalised, 0 around them: the mean of ImageNet, not black."""
-    mean, std = (255.0 * jnp.asarray(v, jnp.float32) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    rows = jnp.arange(images.shape[1]) < sizes[:, :1]
-    columns = jnp.arange(images.shape[2]) < sizes[:, 1:]
-    inside = (rows[:, :, None] & columns[:, None, :])[..., None]
-    return jnp.where(inside, (images.astype(jnp.float32) - mean) / std, 0.0)

@@ -9,8 +9,9 @@ import numpy as np
 
 from deepmad_jax.interop.onnx_ops import Graph
 from deepmad_jax.tasks.detect.boxes import MOST_GROWTH
-from deepmad_jax.tasks.detect.onnx_parts import Size, shared
+from deepmad_jax.tasks.detect.onnx_parts import Size
 from deepmad_jax.tasks.detect.roi_align import FINEST_PX
+from deepmad_jax.tasks.onnx_parts import shared
 
 
 def write_decoded(

@@ -6,7 +6,8 @@ from deepmad_jax.interop.onnx_ops import Graph
 from deepmad_jax.tasks.detect import fcos, gfl
 from deepmad_jax.tasks.detect.dense import DenseDetector
 from deepmad_jax.tasks.detect.onnx_boxes import write_best, write_cut_off, write_kept, write_top
-from deepmad_jax.tasks.detect.onnx_parts import Size, shared, write_branch, write_conv
+from deepmad_jax.tasks.detect.onnx_parts import Size, write_branch
+from deepmad_jax.tasks.onnx_parts import shared, write_conv
 
 
 def write_found(graph: Graph, net: DenseDetector, maps: list[str], size: Size) -> tuple[str, str]:

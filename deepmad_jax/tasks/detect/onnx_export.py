@@ -1,6 +1,6 @@
 """A detector as an ONNX model, with suppression in it or without.
 
-Input ``images``: float32 ``(batch, 3, height, width)``, normalised as `functions.on_canvas` does,
+Input ``images``: float32 ``(batch, 3, height, width)``, normalised as `canvas.on_canvas` does,
 of the one size that the model is made for, all of it image.
 
 With suppression the batch is 1: ``boxes`` ``(found, 4)`` in pixels, ``scores`` and ``labels``
@@ -23,9 +23,10 @@ from deepmad_jax.interop.onnx_graph import model_of
 from deepmad_jax.interop.onnx_ops import Graph
 from deepmad_jax.tasks.detect import fcos, onnx_dense, onnx_two_stage, two_stage
 from deepmad_jax.tasks.detect.dense import STRIDES, DenseDetector
-from deepmad_jax.tasks.detect.onnx_parts import Size, write_backbone, write_pyramid
+from deepmad_jax.tasks.detect.onnx_parts import Size, write_pyramid
 from deepmad_jax.tasks.detect.roi_heads import MASK_PX
 from deepmad_jax.tasks.detect.two_stage import TwoStageDetector
+from deepmad_jax.tasks.onnx_parts import write_backbone
 
 
 def write_detector(net: Any, path: str | Path, size: Size, suppress: bool) -> list[Path]:

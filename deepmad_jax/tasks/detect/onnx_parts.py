@@ -1,37 +1,17 @@
-"""What stands on a backbone as ONNX ops: pyramid, branches of a dense head, GroupNorm.
+"""What detectors have on a backbone, as ONNX ops: pyramid, branches of a dense head, GroupNorm.
 
 Maps have channels first and sizes that are known, with every pixel on the image.
 """
 
-from typing import Any
-
 import numpy as np
 
-from deepmad_jax.interop.onnx_graph import maps_in_turn, write_block
 from deepmad_jax.interop.onnx_ops import PAST_ANY_END, Graph
-from deepmad_jax.nets import Network
 from deepmad_jax.nets.fpn import FPN
 from deepmad_jax.nets.parts import GROUP_NORM_EPSILON, GroupNorm
-from deepmad_jax.tasks.detect.backbone import Backbone
 from deepmad_jax.tasks.detect.tower import Branch
+from deepmad_jax.tasks.onnx_parts import shared, write_conv
 
 Size = tuple[int, int]
-
-
-def write_backbone(graph: Graph, backbone: Backbone, value: str) -> list[str]:
-    """The backbone's maps, finest first."""
-    net: Network = backbone.net
-    ends: dict[str, str] = {}
-    for prefix, block, repeat in maps_in_turn(net):
-        value = write_block(graph, prefix, block, repeat, value)
-        ends[prefix.split(".")[0]] = value
-    levels = [ends["stem"]]
-    for i, stage in enumerate(net.arch.stages, 1):
-        if stage.stride == 1:
-            levels.pop()
-        levels.append(ends[f"stage{i}"])
-    levels[-1] = value  # of the final conv, where there is one
-    return [levels[place] for place in backbone.places]
 
 
 def write_pyramid(graph: Graph, neck: FPN, maps: list[str], sizes: list[Size]) -> list[str]:
@@ -75,27 +55,6 @@ def write_branch(graph: Graph, prefix: str, branch: Branch, value: str, size: Si
         value = write_conv(graph, f"{prefix}.conv{i}", conv, value)
         value = graph.op("Relu", [_group_norm(graph, f"{prefix}.norm{i}", norm, value, size)])
     return value
-
-
-def write_conv(graph: Graph, name: str, conv: Any, value: str) -> str:
-    """A conv of `nets.parts`; its arrays are shared by all maps that it is used on."""
-    kernel = np.asarray(conv.kernel[...])
-    inputs = [value, shared(graph, f"{name}.weight", kernel.transpose(3, 2, 0, 1))]
-    if conv.bias is not None:
-        inputs.append(shared(graph, f"{name}.bias", np.asarray(conv.bias[...])))
-    stride = conv.strides if isinstance(conv.strides, int) else conv.strides[0]
-    return graph.op(
-        "Conv",
-        inputs,
-        kernel_shape=list(kernel.shape[:2]),
-        strides=[stride] * 2,
-        pads=[(kernel.shape[0] - 1) // 2] * 4,
-    )
-
-
-def shared(graph: Graph, name: str, array: np.ndarray) -> str:
-    """A float32 constant, added once however often it is asked for."""
-    return name if name in graph.constants else graph.constant(name, array)
 
 
 def _group_norm(graph: Graph, name: str, norm: GroupNorm, value: str, size: Size) -> str:

@@ -17,9 +17,10 @@ from deepmad_jax.tasks.detect.onnx_boxes import (
     write_roi_align,
     write_top,
 )
-from deepmad_jax.tasks.detect.onnx_parts import Size, shared, write_conv
+from deepmad_jax.tasks.detect.onnx_parts import Size
 from deepmad_jax.tasks.detect.roi_heads import BOX_BINS, MASK_BINS, BoxHead, MaskHead
 from deepmad_jax.tasks.detect.two_stage import TwoStageDetector
+from deepmad_jax.tasks.onnx_parts import shared, write_conv
 
 
 def write_judged(

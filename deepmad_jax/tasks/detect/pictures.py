@@ -1,6 +1,5 @@
 """Boxes and masks drawn on image files."""
 
-import colorsys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from deepmad_jax.data.boxed import Boxed, canvas_of
 from deepmad_jax.data.coco_index import Annotated
 from deepmad_jax.data.decode import CorruptImage, decode, size_of
 from deepmad_jax.errors import MissingData, UserError
+from deepmad_jax.tasks.colours import colour_of
 from deepmad_jax.tasks.detect.functions import make_detect_fn
 from deepmad_jax.tasks.detect.masks import FOREGROUND, paste
 from deepmad_jax.tasks.task import split_network
@@ -87,7 +87,7 @@ def draw_detections(
 
 def draw(pixels: np.ndarray, found: Found, names: Sequence[str]) -> Image.Image:
     """The image with boxes, names, scores and masks; the best ones on top."""
-    colours = [_colour(i, len(names)) for i in range(len(names))]
+    colours = [colour_of(i, len(names)) for i in range(len(names))]
     canvas = pixels.astype(np.float32)
     order = range(len(found.scores) - 1, -1, -1)
     for i in order if found.masks is not None else ():
@@ -109,8 +109,3 @@ def draw(pixels: np.ndarray, found: Found, names: Sequence[str]) -> Image.Image:
         pen.rectangle(pen.textbbox(place, words), fill=colour)
         pen.text(place, words, fill=(0, 0, 0))
     return image
-
-
-def _colour(label: int, classes: int) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(label / classes, 0.75, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)

@@ -18,8 +18,8 @@ from deepmad_jax.data.coco import CocoDataset, check_masks, open_coco
 from deepmad_jax.tasks.detect.detectors import WITH_MASKS, make_detector
 from deepmad_jax.tasks.detect.evaluation import make_evaluator
 from deepmad_jax.tasks.detect.functions import make_loss_fn
-from deepmad_jax.tasks.detect.loaded import write_classes
 from deepmad_jax.tasks.detect.optimizer import make_optimizer
+from deepmad_jax.tasks.loaded import write_classes
 from deepmad_jax.train import Plan, TrainState
 from deepmad_jax.train.step import LossFn
 

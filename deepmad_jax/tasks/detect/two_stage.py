@@ -15,8 +15,8 @@ from flax import nnx
 from deepmad_jax.config import DetectConfig
 from deepmad_jax.nets.fpn import FPN, MASK_RCNN_EXTRA
 from deepmad_jax.nets.parts import Making
+from deepmad_jax.tasks.backbone import Backbone
 from deepmad_jax.tasks.detect import boxes as b
-from deepmad_jax.tasks.detect.backbone import Backbone
 from deepmad_jax.tasks.detect.detector import Truth, filled
 from deepmad_jax.tasks.detect.levels import inside_maps, sizes_of
 from deepmad_jax.tasks.detect.masks import targets as mask_targets

@@ -8,7 +8,8 @@ import pytest
 from test_detect_job import ARCH, config_of
 
 from deepmad_jax.data.shapes import draw_shapes
-from deepmad_jax.tasks.detect.functions import make_loss_fn, on_canvas
+from deepmad_jax.tasks.canvas import on_canvas
+from deepmad_jax.tasks.detect.functions import make_loss_fn
 from deepmad_jax.tasks.detect.task import DETECT
 from deepmad_jax.tasks.task import split_network
 
