@@ -16,8 +16,10 @@ Grain moves the data: workers make chunks of a batch, not single images, because
 """
 
 import functools
+import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,7 +132,7 @@ def _read(chunks: Any, share: int, workers: int, first_batch: int) -> grain.Data
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         moving = stream.to_iter_dataset(grain.ReadOptions(1, 1)).mp_prefetch(
-            options, worker_init_fn=_leave_interrupts_to_the_main_process
+            options, worker_init_fn=_live_and_die_with_the_main_process
         )
     else:
         # Threads that share one core cost a twentieth of it.
@@ -144,9 +146,19 @@ def _read(chunks: Any, share: int, workers: int, first_batch: int) -> grain.Data
     return iter(moving)
 
 
-def _leave_interrupts_to_the_main_process(worker: int, workers: int) -> None:
+def _live_and_die_with_the_main_process(worker: int, workers: int) -> None:
     # Ctrl-C reaches them all; workers that die of it leave tracebacks and their shared memory.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Where the main process is killed, nobody else would end them: they would wait for ever, and
+    # keep a core busy with it.
+    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
+
+
+def _end_with_the_main_process() -> None:
+    main = multiprocessing.parent_process()
+    if main is not None:
+        main.join()
+        os._exit(1)
 
 
 def _cores() -> int:

@@ -30,6 +30,8 @@ class Failing:
 
 
 def main():
+    # Whoever started the tests in the background of a shell has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     dataset = open_dataset(CONFIG, resolution_px=16, channels=1, classes=2)
     closed = train_batches(dataset, CONFIG, batch_size=10, seed=0)
     kept = next(closed)
