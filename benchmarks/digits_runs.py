@@ -1,8 +1,8 @@
 """Many networks trained on scikit-learn's digits by the product's own train job, resumably.
 
-What `digits_resnet` and `digits_entropy` share. Each network and seed trains in a workdir of its
-own, with the recipe of ``configs/digits.py``: one that is finished is not trained again, one that
-was cut short goes on from its checkpoint.
+What `digits_resnet`, `digits_entropy` and `digits_compared` share. Each network and seed trains in
+a workdir of its own, with the recipe of ``configs/digits.py``: one that is finished is not trained
+again, one that was cut short goes on from its checkpoint.
 """
 
 import contextlib
@@ -39,6 +39,7 @@ def train_all(
     directory: Path,
     workers: int = 0,
     zero_init: bool = True,
+    **differing: Any,
 ) -> dict[str, list[dict[str, float]]]:
     """The last evaluation of every network: ``top1`` (share) and ``loss`` (nats) by seed, by name.
 
@@ -48,10 +49,14 @@ def train_all(
         epochs: of training; warm-up is a tenth.
         directory: holds the workdirs; made if need be.
         workers: processes, each on a core of its own; 0 is one for each core.
-        zero_init: of `TrainConfig`.
+        zero_init, differing: of `TrainConfig`, where not as in the recipe.
     """
     recipe = dataclasses.replace(
-        CONFIG.train, epochs=epochs, warmup_epochs=epochs / 10, zero_init=zero_init
+        CONFIG.train,
+        epochs=epochs,
+        warmup_epochs=epochs / 10,
+        zero_init=zero_init,
+        **differing,
     )
     jobs = {}
     for seed, arch in itertools.product(seeds, architectures):

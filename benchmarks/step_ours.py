@@ -123,7 +123,7 @@ def _step_state_batch(spec: Spec, scan: bool | None) -> tuple[Any, TrainState, A
         step = make_eval_step(make_sums_fn(graphdef, dataset), mesh)
         return step, state, to_device(mesh, arrays)
     del arrays["mask"]
-    loss_fn = make_loss_fn(graphdef, dataset, data, settings.label_smoothing)
+    loss_fn = make_loss_fn(graphdef, dataset, data, settings)
     step = make_train_step(loss_fn, optimizer, schedule, mesh, seed=settings.seed)
     return step, state, to_device(mesh, arrays)
 

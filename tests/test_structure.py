@@ -26,6 +26,7 @@ ALLOWED = {
     "trained": {"arch", "interop", "nets", "train"},
     "library": {"arch", "design", "interop", "nets", "report", "trained"},
     "recipes": {"design"},
+    "compared_recipes": {"recipes"},
     "processes": set(),
     "jobs": {"arch", "config", "design", "library", "processes", "report", "tasks", "train"},
     "interrupts": set(),

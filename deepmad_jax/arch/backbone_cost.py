@@ -5,9 +5,11 @@ BatchNorm, and 1 an element that enters a ReLU or a pool, which `backbone_flops`
 """
 
 import dataclasses
+from collections.abc import Iterator
 
-from deepmad_jax.arch.cost import layer_params
+from deepmad_jax.arch.cost import is_linear, layer_params
 from deepmad_jax.arch.layers import layer_table
+from deepmad_jax.arch.rows import Row, num_taps
 from deepmad_jax.arch.spec import Architecture
 
 COUNTED = ("relu", "relu6")
@@ -32,16 +34,12 @@ def backbone_flops(arch: Architecture, height: int, width: int) -> int:
         arch: any.
         height, width: of the image, pixels.
     """
-    tall, wide = (layer_table(dataclasses.replace(arch, resolution=px)) for px in (height, width))
     total = 0
-    for row, other in zip(tall, wide, strict=True):
-        if row.section == "head":
-            continue
+    for row, given_px, made_px in _at_two_sides(arch, height, width):
         layer = row.layer
-        given = layer.c_in * layer.r_in * other.layer.r_in
-        made = layer.c_out * layer.r_out * other.layer.r_out
+        given, made = layer.c_in * given_px, layer.c_out * made_px
         if layer.kind == "conv":
-            each = layer.kernel**2 * (layer.c_in // layer.groups) * made
+            each = num_taps(layer) * (layer.c_in // layer.groups) * made
         elif layer.kind in ("norm", "layer_norm"):
             each = 2 * made
         elif layer.kind == "act":
@@ -50,3 +48,36 @@ def backbone_flops(arch: Architecture, height: int, width: int) -> int:
             each = given if layer.kind in ("pool", "max_pool") else 0
         total += row.repeat * each
     return int(total)
+
+
+def backbone_macs(arch: Architecture, height: int, width: int) -> dict[str, int]:
+    """MACs of everything before the head: of ``conv``, ``linear`` and ``attention``.
+
+    What is printed for Swin under detectors is the first two, in which one MAC is one FLOP.
+
+    >>> from deepmad_jax.arch.compared_nets import swin
+    >>> found = backbone_macs(
+    ...     swin("a", 96, (2, 2, 6, 2), (3, 6, 12, 24), stage_norms=True), 512, 2048)
+    >>> found["conv"] + found["linear"]
+    95744212992
+    """
+    found = {"conv": 0, "linear": 0, "attention": 0}
+    for row, given_px, made_px in _at_two_sides(arch, height, width):
+        layer = row.layer
+        made = layer.c_out * (made_px + layer.extra)
+        if layer.kind == "conv":
+            kind = "linear" if is_linear(layer) else "conv"
+            found[kind] += row.repeat * num_taps(layer) * (layer.c_in // layer.groups) * made
+        elif layer.kind in ("attention", "window_attention"):
+            keys = layer.window**2 if layer.window else given_px + layer.extra
+            found["attention"] += row.repeat * 2 * keys * made
+    return found
+
+
+def _at_two_sides(arch: Architecture, height: int, width: int) -> Iterator[tuple[Row, int, int]]:
+    """Every row before the head, with the pixels of its input and of its output."""
+    tall, wide = (layer_table(dataclasses.replace(arch, resolution=px)) for px in (height, width))
+    for row, other in zip(tall, wide, strict=True):
+        if row.section != "head":
+            given = row.layer.r_in * other.layer.r_in
+            yield row, int(given), int(row.layer.r_out * other.layer.r_out)

@@ -4,13 +4,19 @@ A row is ``(repeat, layer)``. The first block of a stage and its repeated blocks
 so a relaxed depth enters as ``(depth - 1) * row`` and stays differentiable. The design program, the
 network builder, the tables and both counting conventions read these rows; nothing else in the
 package knows what a block contains. What a row holds is said in `rows.py`, what a block in
-`blocks.py` and `baseline_blocks.py`.
+`blocks.py`, `baseline_blocks.py`, `token_blocks.py` and `large_kernel_blocks.py`.
 """
+
+import itertools
+from collections.abc import Callable
 
 from deepmad_jax.arch.baseline_blocks import BASELINES
 from deepmad_jax.arch.blocks import DESIGNED, se_width
+from deepmad_jax.arch.compared_ends import compared_head, compared_stem
+from deepmad_jax.arch.large_kernel_blocks import LARGE_KERNEL_BLOCKS, merged
 from deepmad_jax.arch.rows import BlockShape, Layer, Mode, Number, Row, conv
 from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.arch.token_blocks import TOKEN_BLOCKS
 
 __all__ = [
     "Layer",
@@ -33,16 +39,21 @@ def layer_table(arch: Architecture) -> list[Row]:
     stage's repeated blocks have ``repeat = depth - 1`` and are absent where depth is 1.
     """
     conv_resolution = out_resolution(arch.resolution, arch.stem.stride)
-    rows = stem_rows(
-        arch.in_channels,
-        arch.stem.width,
-        arch.stem.kernel,
-        arch.stem.stride,
-        arch.resolution,
-        conv_resolution,
-        arch.stem.kind,
-        arch.activation,
-    )
+    family = arch.family
+    if family is None or arch.stem.kind == "patch":
+        rows = stem_rows(
+            arch.in_channels,
+            arch.stem.width,
+            arch.stem.kernel,
+            arch.stem.stride,
+            arch.resolution,
+            conv_resolution,
+            arch.stem.kind,
+            arch.activation,
+            None if family is None else family.draw,
+        )
+    else:
+        rows = [Row("stem", 1, layer) for layer in compared_stem(arch)]
     resolution = out_resolution(arch.resolution, arch.stem.reduction)
     c_in = arch.stem.width
     for i, stage in enumerate(arch.stages, 1):
@@ -59,13 +70,24 @@ def layer_table(arch: Architecture) -> list[Row]:
             r_in=r_in,
             r_out=resolution,
             activation=arch.activation,
+            heads=stage.heads,
+            words=stage.words,
+            backbone=arch.stage_norms,
         )
+        if arch.merged:
+            stage_table = _merged(stage_table)
         rows += [
             Row(f"stage{i}.{row.section}", row.repeat, row.layer)
             for row in stage_table
             if row.repeat
         ]
         c_in = stage.width
+        if arch.stage_norms:
+            norm = Layer("layer_norm", "main", c_in, c_in, resolution, resolution, epsilon=1e-5)
+            rows.append(Row(f"norm{i}", 1, norm))
+    if family is not None:
+        head = compared_head(arch, c_in, resolution)
+        return rows + [Row("head", 1, layer) for layer in head]
     return rows + head_rows(
         c_in, arch.final_width, arch.classes, resolution, arch.activation, arch.head_norm
     )
@@ -85,11 +107,16 @@ def stem_rows(
     r_out: Number,
     kind: str = "conv",
     activation: str = "relu",
+    draw: str | None = None,
 ) -> list[Row]:
     """The stem, see `spec.Stem`; ``r_out`` pixels a side leave its conv."""
     if kind == "patch":
         layers = [
-            Layer("conv", "main", in_channels, width, r_in, r_out, kernel, stride, bias=True),
+            Layer(
+                *("conv", "main", in_channels, width, r_in, r_out, kernel, stride),
+                bias=True,
+                draw=draw,
+            ),
             Layer("layer_norm", "main", width, width, r_out, r_out),
         ]
     else:
@@ -115,17 +142,29 @@ def stage_rows(
     r_out: Number,
     mode: Mode = "exact",
     activation: str = "relu",
+    heads: int = 1,
+    words: int = 0,
+    backbone: bool = False,
 ) -> list[Row]:
     """The rows of one stage, or of all stages at once where the numbers are arrays over stages.
 
-    The baselines' kinds take ints only, and know no mode but ``exact``.
+    The kinds that no design is made of take ints only, and know no mode but ``exact``.
     """
     build = BLOCK_LAYERS[block]
-    told = (mode, activation)
+    told = (mode, activation, heads, words, backbone)
     first = build(BlockShape(c_in, width, inner, kernel, stride, groups, r_in, r_out, True, *told))
     rest = build(BlockShape(width, width, inner, kernel, 1, groups, r_out, r_out, False, *told))
     return [Row("first", count, layer) for count, layer in first] + [
         Row("rest", count * (depth - 1), layer) for count, layer in rest
+    ]
+
+
+def _merged(rows: list[Row]) -> list[Row]:
+    """A stage of which convs side by side are one."""
+    return [
+        Row(section, repeat, layer)
+        for (section, repeat), group in itertools.groupby(rows, lambda r: (r.section, r.repeat))
+        for layer in merged([row.layer for row in group])
     ]
 
 
@@ -150,5 +189,15 @@ def head_rows(
     return rows
 
 
-BLOCK_LAYERS = DESIGNED | BASELINES
-"""Block kind -> its layers, for every kind of `spec.BLOCKS` and `spec.BASELINE_BLOCKS`."""
+def _counted(
+    block: Callable[[BlockShape], list[Layer]],
+) -> Callable[[BlockShape], list[tuple[Number, Layer]]]:
+    return lambda shape: [(1, layer) for layer in block(shape)]
+
+
+BLOCK_LAYERS = (
+    DESIGNED
+    | BASELINES
+    | {kind: _counted(block) for kind, block in (TOKEN_BLOCKS | LARGE_KERNEL_BLOCKS).items()}
+)
+"""Block kind -> its layers, for every kind of `spec`."""

@@ -11,8 +11,8 @@ import math
 from typing import Any
 
 from deepmad_jax.arch import cost
+from deepmad_jax.arch.checks import check_int, check_keys
 from deepmad_jax.arch.layers import Layer, Number, Row
-from deepmad_jax.arch.spec import check_int, check_keys
 from deepmad_jax.errors import InvalidArchitecture
 
 

@@ -12,10 +12,14 @@ it is left out.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, Literal
 
 Mode = Literal["exact", "smooth", "lower"]
 Number = Any  # int, float, numpy array or JAX tracer: see above
+
+ATTENTIONS = ("attention", "window_attention", "performer")
+"""Layer kinds in which every token looks at others."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,11 +29,22 @@ class Layer:
     Attributes:
         kind: conv, norm (BatchNorm), layer_norm, layer_scale (a factor a channel), act, pool (2x2
             average, stride 2, ceil mode), max_pool (3x3, stride 2), mean (global average), scale
-            (multiply by the squeeze gate), fork (the shortcut starts here), pad (every stride-th
-            pixel, zeros for the channels that lack), add (join the shortcut) or dense.
-        branch: main, shortcut, se or head; see `is_main_path`.
-        function: relu, relu6, silu, gelu or sigmoid for an ``act``; None otherwise.
+            (multiply by the squeeze gate), fork (the branch starts here), pad (every stride-th
+            pixel, zeros for the channels that lack), add (join the shortcut), join (add the branch
+            to the main one) or dense; or one of the kinds of `token_blocks.py`.
+        branch: main, shortcut, se, head or another; see `is_main_path`.
+        function: relu, relu6, silu, gelu or sigmoid for an ``act``; of a ``fork`` the branch that
+            is copied, main where it is None; of other kinds see `token_blocks.py`.
         bias: whether a ``conv`` adds one; a ``dense`` always does.
+        kernel_w: pixels of the kernel across, where they are not ``kernel`` as down; else 0.
+        extra: tokens beside the ``r_out`` squared pixels: 1 where a class token is among them.
+        heads: of an attention.
+        window: side of the windows within which an attention or a conv stays; 0 is the whole map.
+        shift: pixels by which a stage's second, fourth, ... block moves those windows.
+        scale: of an attention, times which q k is taken; None is the usual one, by width a head.
+        epsilon: added to the variance by a ``layer_norm``.
+        draw: how the kernel starts: normal (of deviation 0.02), uniform (as PyTorch's convs do,
+            biases too) or None (see `nets.init`).
     """
 
     kind: str
@@ -43,6 +58,14 @@ class Layer:
     groups: Number = 1
     function: str | None = None
     bias: bool = False
+    kernel_w: Number = 0
+    extra: int = 0
+    heads: int = 1
+    window: int = 0
+    shift: int = 0
+    scale: float | None = None
+    epsilon: float = 1e-6
+    draw: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,16 +80,28 @@ class Row:
 def is_main_path(row: Row) -> bool:
     """Whether a row's layer is one of the convs that depth, width, entropy and rho count.
 
-    Not shortcut projections, not the squeeze, not the classifier.
+    Not shortcut projections, not the squeeze, not the classifier; of convs side by side, which
+    are one layer, the largest, on the main branch.
     """
     return row.layer.kind == "conv" and row.layer.branch == "main"
+
+
+def attends(rows: Iterable[Row]) -> bool:
+    """Whether a row is an attention: then entropy and rho, which are of convs, say nothing."""
+    return any(row.layer.kind in ATTENTIONS for row in rows)
+
+
+def num_taps(layer: Layer) -> Number:
+    """Pixels under a kernel."""
+    return layer.kernel * layer.kernel_w if layer.kernel_w else layer.kernel**2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BlockShape:
     """What a block is told: the numbers of its stage, and whether it opens the stage.
 
-    ``activation`` is the network's; the kinds one can design from have their own.
+    ``activation`` is the network's; the kinds one can design from have their own. ``heads``,
+    ``words`` and ``backbone``: see `spec.Stage` and `spec.Architecture.stage_norms`.
     """
 
     c_in: Number
@@ -80,6 +115,9 @@ class BlockShape:
     first: bool
     mode: Mode
     activation: str = "relu"
+    heads: int = 1
+    words: int = 0
+    backbone: bool = False
 
 
 def conv(

@@ -23,8 +23,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from deepmad_jax.arch.checks import check_int
 from deepmad_jax.arch.literals import LocatedDict, read_literal
-from deepmad_jax.arch.spec import Architecture, Stage, Stem, check_int
+from deepmad_jax.arch.spec import Architecture, Stage, Stem
 from deepmad_jax.arch.textfile import read_text
 from deepmad_jax.errors import InvalidArchitecture, NotText, did_you_mean
 

@@ -12,6 +12,7 @@ counts. No weights: `interop` reads those of the authors' checkpoints.
 import dataclasses
 from typing import Any
 
+from deepmad_jax.arch.compared_nets import COMPARED
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.arch.zoo_nets import ARCHITECTURES
 from deepmad_jax.errors import InvalidArchitecture, did_you_mean
@@ -26,12 +27,23 @@ class ZooEntry:
         top1: published accuracy, percent.
         source: where the accuracy stands, on which data, and who gives the structure.
         counting: how the source counts, where it differs from the whole network counted here.
+        sparsity: share of the weights that the source keeps at zero and does not count.
     """
 
     architecture: Architecture
     top1: float
     source: str
     counting: str
+    sparsity: float = 0.0
+
+
+def table_3() -> tuple[str, ...]:
+    """Names of the networks of the paper's Table 3: the small, the middle and the large ones, each
+    by rising accuracy."""
+    found = {name: e for name, e in ZOO.items() if "Table 3" in e.source or name == "resnet50"}
+    sizes = [_TABLE_3_SMALL, _TABLE_3_LARGE]
+    place = {name: 0 if name in sizes[0] else 2 if name in sizes[1] else 1 for name in found}
+    return tuple(sorted(found, key=lambda name: (place[name], found[name].top1)))
 
 
 def zoo(name: str, **changes: int) -> Architecture:
@@ -76,6 +88,12 @@ def with_changes(arch: Architecture, changes: dict[str, Any]) -> Architecture:
     return dataclasses.replace(arch, **changes)
 
 
+_TABLE_3_SMALL = (
+    *("resnet50", "deit_s", "pvt_small", "swin_t", "tnt_s", "t2t_vit_t_14", "convnext_t", "slak_t"),
+    *("deepmad_29m", "deepmad_29m_288"),
+)
+_TABLE_3_LARGE = ("deit_b", "replknet_31b", "swin_b", "convnext_b", "slak_b", "deepmad_89m")
+
 _CHANGEABLE = ("classes", "resolution", "in_channels")
 
 _RELEASED = "ImageNet; structure as released with TinyNAS"
@@ -88,7 +106,14 @@ def _printed(params: str, flops: str) -> str:
     return f"the source prints {params} M, {flops} G; {left_out}"
 
 
-_PUBLISHED: dict[str, tuple[float, str, str]] = {
+_TABLE_3 = "DeepMAD paper, Table 3; ImageNet"
+_WITH_PRODUCTS = "whole network, the two products of every attention included"
+_FROZEN = "whole network, attention included; the source adds {} to its params"
+_SPARSE = "the source counts the 60 % of the weights that are not zero"
+_SLAK_SPARSITY = 0.4
+
+
+_PUBLISHED: dict[str, tuple[float, str, str] | tuple[float, str, str, float]] = {
     "deepmad_r18": (
         77.7,
         f"DeepMAD paper, Table 1, rho 0.3; {_RELEASED}",
@@ -122,8 +147,28 @@ _PUBLISHED: dict[str, tuple[float, str, str]] = {
     "convnext_t": (82.1, "DeepMAD paper, Table 3; ImageNet", _SAME),
     "convnext_s": (83.1, "DeepMAD paper, Table 3; ImageNet", _SAME),
     "convnext_b": (83.8, "DeepMAD paper, Table 3; ImageNet", _SAME),
+    "swin_t": (81.3, _TABLE_3, _WITH_PRODUCTS),
+    "swin_s": (83.0, _TABLE_3, _WITH_PRODUCTS),
+    "swin_b": (83.5, _TABLE_3, _WITH_PRODUCTS),
+    "deit_s": (79.8, _TABLE_3, _WITH_PRODUCTS),
+    "deit_b": (81.8, _TABLE_3, _WITH_PRODUCTS),
+    "pvt_small": (79.8, _TABLE_3, _WITH_PRODUCTS),
+    "pvt_large": (81.7, _TABLE_3, _WITH_PRODUCTS),
+    "tnt_s": (81.3, _TABLE_3, _FROZEN.format("unused tokens")),
+    "tnt_b": (82.9, _TABLE_3, _FROZEN.format("unused tokens")),
+    "t2t_vit_t_14": (81.7, _TABLE_3, _FROZEN.format("its sinusoid")),
+    "t2t_vit_t_19": (82.2, _TABLE_3, _FROZEN.format("its sinusoid")),
+    "t2t_vit_t_24": (82.6, _TABLE_3, _FROZEN.format("its sinusoid")),
+    "slak_t": (82.5, _TABLE_3, _SPARSE, _SLAK_SPARSITY),
+    "slak_s": (83.8, _TABLE_3, _SPARSE, _SLAK_SPARSITY),
+    "slak_b": (84.0, _TABLE_3, _SPARSE, _SLAK_SPARSITY),
+    "replknet_31b": (
+        83.5,
+        _TABLE_3,
+        "the source counts it after the small kernels were merged into the large ones",
+    ),
 }
-"""Name -> top-1 in percent, source, how the source counts."""
+"""Name -> top-1 in percent, source, how the source counts, and sparsity where there is any."""
 
-ZOO = {arch.name: ZooEntry(arch, *_PUBLISHED[arch.name]) for arch in ARCHITECTURES}
+ZOO = {arch.name: ZooEntry(arch, *_PUBLISHED[arch.name]) for arch in (*ARCHITECTURES, *COMPARED)}
 """Name -> published network."""

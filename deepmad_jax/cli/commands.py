@@ -71,6 +71,10 @@ def _names() -> Iterable[str]:
     return ZOO
 
 
+def _compared() -> Iterable[str]:
+    return [*ZOO, "table3"]
+
+
 def _configs() -> Iterable[str]:
     return own_configs()
 
@@ -172,19 +176,28 @@ def train(
 
 
 @cli.command(short_help="Networks side by side in one table.")
-@click.argument("networks", nargs=-1, type=OneOfOrFile(_names))
-def compare(networks: tuple[str, ...]) -> None:
+@click.argument("networks", nargs=-1, type=OneOfOrFile(_compared))
+@click.option(
+    "--pictures", metavar="DIR", help="Draw the paper's Figures 1 and 4 there, of exact costs."
+)
+def compare(networks: tuple[str, ...], pictures: str | None) -> None:
     """Networks side by side: params, MACs, layers, rho, entropy, published accuracy.
 
     Each is a published name, an architecture.json, a run's folder or a TinyNAS structure file;
-    :classes=N and :resolution=N after it change these. Without any: all that are published.
+    :classes=N and :resolution=N after it change these. table3 is all of the paper's Table 3.
+    Without any: all that are published.
 
     \b
     deepmad compare resnet50 deepmad_r50 my.json
+    deepmad compare table3 --pictures .
     """
-    from deepmad_jax.jobs.show import comparison
+    from deepmad_jax.jobs.show import comparison, draw_table_3
+    from deepmad_jax.paths import local
 
     click.echo(heading_lines(comparison(networks)))
+    if pictures is not None:
+        for path in draw_table_3(local(pictures)):
+            click.echo(f"wrote {path}")
 
 
 @cli.command(short_help="Find things on image files with a trained detector.")

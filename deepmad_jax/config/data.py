@@ -23,6 +23,7 @@ FRAMINGS = ("crop", "shift", "none")
 INTERPOLATIONS = ("linear", "area", "bilinear", "bicubic", "random")
 UNLABELLED = ("refuse", "drop")
 FILLS = ("noise", "mean")
+NORMALISATIONS = ("own", "half")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,12 @@ class DataConfig:
             (AutoAugment's CIFAR policy) or None.
         random_erasing: probability of erasing a rectangle.
         erasing_fill: ``noise`` (normal, a value per pixel) or ``mean``.
+        repeats: times that an image stands in an epoch's order, one after the other, each framed
+            and augmented by itself (repeated augmentation); the epoch sees as many fewer images.
         mixup, cutmix: alpha of the Beta distribution of each one's share; 0 for none.
         switch_probability: of cutmix rather than mixup, where both are on.
+        normalise: ``own`` (mean and deviation of the data set, or ImageNet's) or ``half`` (0.5
+            for both).
         mix_groups: 1 mixes the whole batch of all devices by one draw; N draws for each of N groups
             of neighbouring images, which are mixed among themselves (see `tasks.classify.mixing`).
         eval_crop: share of the image's short side kept by the evaluation's centre crop.
@@ -72,9 +77,11 @@ class DataConfig:
     auto_augment: str | None = None
     random_erasing: Share = 0.0
     erasing_fill: Annotated[str, OneOf(FILLS)] = "noise"
+    repeats: Count = 1
     mixup: NotNegative = 0.0
     cutmix: NotNegative = 0.0
     switch_probability: Share = 0.5
+    normalise: Annotated[str, OneOf(NORMALISATIONS)] = "own"
     mix_groups: Count = 1
     eval_crop: SomeShare = 0.95
     corrupt_share: Share = 0.001

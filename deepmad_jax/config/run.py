@@ -36,7 +36,8 @@ class Config:
         task: what is learned, one of `TASKS`.
         architecture: what to use instead of a design, a published network or a file as
             `arch.reference` writes them; None takes the ``architecture.json`` in the workdir.
-        names: what the ``compare`` job compares, written likewise; empty is the whole zoo.
+        names: what the ``compare`` job compares, written likewise; ``table3`` is all of the paper's
+            Table 3, empty the whole zoo.
         design: the program to solve.
         data, train, detect, segment: see there; the last two are of the tasks of these names.
         sweep: the budgets of the ``sweep`` job.

@@ -1,18 +1,28 @@
 """How a network is trained: ``config.train``."""
 
 import dataclasses
+from typing import Annotated
 
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields import (
     Count,
+    FilePath,
     NotNegative,
+    OneOf,
     Positive,
     Precision,
     Seed,
+    Share,
     ShareBelowOne,
     SomeShare,
     settle,
 )
+
+OPTIMIZERS = ("sgd", "adamw", "lamb", "lion")
+"""What ``config.train.optimizer`` may be."""
+
+DISTILLATIONS = ("hard", "soft")
+"""What ``config.train.distillation`` may be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +41,25 @@ class TrainConfig:
         warmup_epochs: of a linear start from ``warmup_learning_rate`` to the peak.
         warmup_learning_rate: the rate of the first step; unused without a warm-up.
         cooldown_epochs: added to ``epochs``, at the final rate.
-        momentum: of SGD with Nesterov.
+        optimizer: ``sgd`` (with Nesterov momentum), ``adamw``, ``lamb`` or ``lion``; see
+            `train.optim`.
+        momentum: of SGD; of the others how slowly their mean of the gradients moves.
+        second_momentum: how slowly their mean of the squares does, of Lion the mean itself.
         weight_decay: on kernels of conv and dense layers only.
+        decay_positions: it also decays tables of positions, as PVT does.
+        layer_decay: share of the rate that each block has of the next one's, the stem of the first
+            block's; 1 gives all the same.
+        sparsity: share of the kernels' weights that are kept at zero, see `train.sparsity`; 0 is
+            ordinary training.
+        sparsity_every: steps after which places of zeros move.
+        sparsity_moved: greatest share of a kernel's weights that move at once.
         label_smoothing: share of the target spread evenly over the classes.
+        teacher: a run's folder or a file of weights, whose answers are learned besides the labels.
+        teacher_architecture: of the weights, where nothing beside the file says it: a published
+            network or a file, as ``config.architecture``.
+        distillation: ``hard`` (the teacher's first choice) or ``soft`` (all of its answer).
+        distillation_share: of the teacher's loss, in place of as much of the labels'.
+        distillation_temperature: by which both answers are divided in the soft one.
         batch_norm_momentum: share of the new batch in the running statistics.
         batch_norm_groups: 1 takes BatchNorm's statistics over the whole batch of all devices; more
             splits the batch for it (see `train.gradients`).
@@ -67,9 +93,21 @@ class TrainConfig:
     warmup_epochs: NotNegative = 20.0
     warmup_learning_rate: NotNegative = 1e-5
     cooldown_epochs: NotNegative = 10.0
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "sgd"
     momentum: ShareBelowOne = 0.9
+    second_momentum: ShareBelowOne = 0.999
     weight_decay: NotNegative = 5e-5
+    decay_positions: bool = False
+    layer_decay: SomeShare = 1.0
+    sparsity: ShareBelowOne = 0.0
+    sparsity_every: Count = 2000
+    sparsity_moved: Share = 0.5
     label_smoothing: ShareBelowOne = 0.1
+    teacher: FilePath | None = None
+    teacher_architecture: FilePath | None = None
+    distillation: Annotated[str, OneOf(DISTILLATIONS)] = "hard"
+    distillation_share: Share = 0.5
+    distillation_temperature: Positive = 3.0
     batch_norm_momentum: SomeShare = 0.01
     batch_norm_groups: Count = 1
     zero_init: bool = True

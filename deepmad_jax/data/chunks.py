@@ -85,6 +85,7 @@ class TrainChunks:
     chunk: int
     index: int
     count: int
+    repeats: int = 1
 
     def __len__(self) -> int:
         return sys.maxsize  # endless, as Grain writes it
@@ -104,7 +105,7 @@ class TrainChunks:
             # source it would be the next of the same damaged file.
             unreadable = 0
             for attempt in range(size):
-                number = int(order[(in_epoch + attempt) % size])
+                number = int(order[(in_epoch // self.repeats + attempt) % size])
                 try:
                     make(batch, slot, source[number], rng)
                     break

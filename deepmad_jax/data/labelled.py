@@ -35,7 +35,8 @@ def train_batches(
 
     Args:
         dataset: what to read.
-        config: framing, augmentation, ``workers``, ``corrupt_share`` and ``unlabelled``.
+        config: framing, augmentation, ``repeats``, ``workers``, ``corrupt_share`` and
+            ``unlabelled``.
         batch_size: over all processes; b is this process's share.
         seed: of order and augmentation.
         process_index, process_count: this process among those that train; None asks JAX.
@@ -48,7 +49,9 @@ def train_batches(
     samples = _Labelled(dataset, config)
     samples.maker()  # here once, so that a bad policy fails before anything is read
     reading = _reading(dataset, config, process_index, process_count)
-    return stream.endless(dataset.train, samples, reading, batch_size=batch_size, seed=seed)
+    return stream.endless(
+        dataset.train, samples, reading, batch_size=batch_size, seed=seed, repeats=config.repeats
+    )
 
 
 def eval_batches(

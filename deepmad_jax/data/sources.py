@@ -4,6 +4,8 @@ Opening reads no images of a large data set, so that a missing or unfit one is r
 network is built.
 """
 
+import dataclasses
+
 from deepmad_jax.config import DataConfig
 from deepmad_jax.data.dataset import Dataset
 from deepmad_jax.data.digits import open_digits
@@ -38,6 +40,9 @@ def open_dataset(config: DataConfig, *, resolution_px: int, channels: int, class
             f"config.data.source is {config.source!r}; {did_you_mean(config.source, SOURCES)}"
         )
     _check_fit(dataset, channels, classes)
+    if config.normalise == "half":
+        half = (0.5,) * channels
+        dataset = dataclasses.replace(dataset, mean=half, std=half)
     return dataset
 
 

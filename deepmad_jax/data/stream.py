@@ -44,7 +44,13 @@ workers share in the first batch."""
 
 
 def endless(
-    source: Source, samples: Samples, reading: Reading, *, batch_size: int, seed: int
+    source: Source,
+    samples: Samples,
+    reading: Reading,
+    *,
+    batch_size: int,
+    seed: int,
+    repeats: int = 1,
 ) -> Batches:
     """Endless shuffled batches of this process, for training.
 
@@ -55,13 +61,16 @@ def endless(
         source, samples, reading: what is read, what is made of it, and how.
         batch_size: over all processes; b is this process's share.
         seed: of order and augmentation.
+        repeats: times that an image stands in the stream, one after the other, each time drawn anew
+            (Hoffer et al. 2020, arXiv 1901.09335). An epoch is as long as without, so it has as
+            many fewer images. Processes take turns, so that they share the repeats of an image.
     Raises:
         InvalidConfig: the processes cannot share a batch evenly.
     """
     index, count = reading.place()
     share = _share(batch_size, count)
     chunks = TrainChunks(
-        source, samples, reading, seed % 2**32, _chunk_size(share), index=index, count=count
+        source, samples, reading, seed % 2**32, _chunk_size(share), index, count, repeats
     )
     tally = _tally(source, samples, reading)
     start = functools.partial(_read, chunks, share, reading.workers)

@@ -1,71 +1,24 @@
 """Every kind of layer as ONNX ops, channels first; what each does is said in `nets/block.py`.
 
-A new kind of layer is one function here and one entry in `OPS`, a new activation one in
+A new kind of layer is one function here (of tokens, in `onnx_tokens.py`) and one entry in `OPS`, a
+new activation one in
 `ACTIVATIONS`. How blocks follow one another is said in `onnx_graph.py`.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from deepmad_jax.arch import Layer
 from deepmad_jax.errors import UserError
-from deepmad_jax.nets.block import EPSILON, LAYER_NORM_EPSILON
-
-Branches = dict[str, str]  # branch -> name of the value it holds
-
-
-@dataclasses.dataclass
-class Graph:
-    """The nodes and constants so far."""
-
-    onnx: Any
-    nodes: list[Any] = dataclasses.field(default_factory=list)
-    constants: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def op(self, kind: str, inputs: list[str], **attributes: Any) -> str:
-        """Adds a node; returns the name of its one output."""
-        name = f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(self.onnx.helper.make_node(kind, inputs, [name], name, **attributes))
-        return name
-
-    def constant(self, name: str, array: np.ndarray) -> str:
-        """Adds a float32 constant; returns its name."""
-        assert name not in self.constants, name
-        return self._put(name, np.ascontiguousarray(array, np.float32))
-
-    def number(self, value: float) -> str:
-        """A float32 scalar, added once however often it is asked for."""
-        return self._put(f"float_{value:g}", np.array(value, np.float32))
-
-    def integers(self, *values: int) -> str:
-        """An int64 vector, as ops take places and sizes, added once."""
-        return self._put("_".join(map(str, ("int", *values))), np.array(values, np.int64))
-
-    def _put(self, name: str, array: np.ndarray) -> str:
-        self.constants[name] = self.onnx.numpy_helper.from_array(array, name)
-        return name
-
-
-@dataclasses.dataclass(frozen=True)
-class Spot:
-    """Where a layer is being written: its arrays (by our name), and a prefix for their names."""
-
-    graph: Graph
-    prefix: str
-    layer: Layer
-    arrays: dict[str, np.ndarray]
-
-    def value(self, branches: Branches) -> str:
-        """What the layer's own branch holds."""
-        return branches[self.layer.branch]
-
-    def constants(self, *names: str) -> list[str]:
-        """The layer's arrays as constants."""
-        return [self.graph.constant(f"{self.prefix}.{name}", self.arrays[name]) for name in names]
+from deepmad_jax.interop.onnx_spot import Branches, Graph, Spot
+from deepmad_jax.interop.onnx_tokens import (
+    TOKEN_OPS,
+    after_class_token,
+    cut,
+    each_window,
+    of_windows,
+)
+from deepmad_jax.nets.block import EPSILON
 
 
 def _conv(spot: Spot, branches: Branches) -> str:
@@ -74,18 +27,25 @@ def _conv(spot: Spot, branches: Branches) -> str:
     inputs = [spot.value(branches), weight]
     if "bias" in spot.arrays:
         inputs += spot.constants("bias")
-    padding: dict[str, Any] = {"pads": [(layer.kernel - 1) // 2] * 4}
+    sides = [layer.kernel, layer.kernel_w or layer.kernel]
+    padding: dict[str, Any] = {"pads": [(side - 1) // 2 for side in sides] * 2}
     if layer.kernel == layer.stride > 1:
         # Patches: zeros for what is missing at the edges, of which there is more at the far ones.
         padding = {"auto_pad": "SAME_UPPER"}
-    return spot.graph.op(
+    if layer.window:
+        inputs[0] = each_window(spot.graph, inputs[0], layer.c_in, layer.r_in, layer.window)
+    out = spot.graph.op(
         "Conv",
         inputs,
-        kernel_shape=[layer.kernel] * 2,
+        kernel_shape=sides,
         strides=[layer.stride] * 2,
         group=layer.groups,
         **padding,
     )
+    if layer.window:
+        side = layer.window // layer.stride
+        return of_windows(spot.graph, out, layer.c_out, layer.r_out, side)
+    return out
 
 
 def _norm(spot: Spot, branches: Branches) -> str:
@@ -97,7 +57,7 @@ def _layer_norm(spot: Spot, branches: Branches) -> str:
     # The op's axes are the last ones.
     last = spot.graph.op("Transpose", [spot.value(branches)], perm=[0, 2, 3, 1])
     inputs = [last, *spot.constants("scale", "bias")]
-    out = spot.graph.op("LayerNormalization", inputs, axis=-1, epsilon=LAYER_NORM_EPSILON)
+    out = spot.graph.op("LayerNormalization", inputs, axis=-1, epsilon=spot.layer.epsilon)
     return spot.graph.op("Transpose", [out], perm=[0, 3, 1, 2])
 
 
@@ -165,7 +125,18 @@ def _scale(spot: Spot, branches: Branches) -> str:
 
 
 def _fork(spot: Spot, branches: Branches) -> str:
-    return branches["main"]
+    layer, value = spot.layer, branches[spot.layer.function or "main"]
+    if layer.c_out < layer.c_in:
+        return cut(spot.graph, value, 1, layer.c_in - layer.c_out, layer.c_in)
+    return value
+
+
+def _join(spot: Spot, branches: Branches) -> str:
+    value = spot.value(branches)
+    if spot.layer.extra:
+        value = after_class_token(spot.graph, value, spot.layer.c_out)
+    branches["main"] = spot.graph.op("Add", [branches["main"], value])
+    return value
 
 
 def _pad(spot: Spot, branches: Branches) -> str:
@@ -215,5 +186,7 @@ OPS: dict[str, Callable[[Spot, Branches], str]] = {
     "fork": _fork,
     "pad": _pad,
     "add": _add,
+    "join": _join,
+    **TOKEN_OPS,
 }
 """Layer kind -> what writes it, given each branch's value, and returns the name of its output."""

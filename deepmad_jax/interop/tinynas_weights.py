@@ -16,6 +16,8 @@ What that code does not have, and other networks do, is named in the same way by
     ....ls1.gamma                      layer scale, beside the conv it follows
     fc_norm.{weight,bias}              LayerNorm before the classifier
 
+The networks that the paper compares with have their authors' keys: see `authors_keys.py`.
+
 ``num_batches_tracked`` counts steps, which a network does not keep: it is neither read nor written.
 """
 
@@ -30,7 +32,10 @@ import numpy as np
 from flax import nnx
 
 from deepmad_jax.arch import Architecture, Layer, layer_table
+from deepmad_jax.arch.cost import is_linear
 from deepmad_jax.errors import UserError
+from deepmad_jax.interop import authors_keys
+from deepmad_jax.interop.resize import resize_table
 from deepmad_jax.nets import Network
 from deepmad_jax.nets.block import layer_names
 
@@ -40,8 +45,13 @@ LEAVES = {
     "layer_norm": {"scale": "weight", "bias": "bias"},
     "layer_scale": {"scale": "gamma"},
     "dense": {"kernel": "weight", "bias": "bias"},
+    "window_attention": {"table": "relative_position_bias_table"},
+    "performer": {"directions": "w"},
+    # These two stand for whole keys.
+    "position": {"table": "", "token": "cls_token"},
 }
-"""Layer kind -> our name of an array -> PyTorch's. Not every ``conv`` has a bias."""
+"""Layer kind -> our name of an array -> PyTorch's. Not every ``conv`` has a bias, nor every
+``position`` a class token."""
 
 PYTORCH_AXES = {"conv": (3, 2, 0, 1), "dense": (1, 0)}
 """Axes that bring our kernels (HWIO; in, out) to PyTorch's order (OIHW; out, in)."""
@@ -56,16 +66,23 @@ class Entry:
         keys: PyTorch's, one for each repeated block, or the only one.
         stacked: whether the array has a leading axis over ``keys``.
         axes: that bring one array to PyTorch's order; None where it has it already.
+        resized: how a table of another size is brought to this one's, None where it is not.
+        linear: whether PyTorch has the 1x1 conv as a linear layer, so without the last two axes.
     """
 
     path: tuple[str | int, ...]
     keys: tuple[str, ...]
     stacked: bool
     axes: tuple[int, ...] | None
+    linear: bool = False
+    resized: str | None = None
 
 
 def load_into(net: Network, weights: Mapping[str, np.ndarray]) -> None:
     """Replaces every parameter and running statistic of the network, in place.
+
+    Tables of positions and relative positions are resized where they are of another resolution or
+    window (`resize.py`); all else is taken as it is.
 
     The network may be an abstract one, of `nnx.eval_shape`: then nothing is initialised in vain.
 
@@ -80,11 +97,20 @@ def load_into(net: Network, weights: Mapping[str, np.ndarray]) -> None:
         for entry in table
         for key in entry.keys
     }
-    given = {key: weights[key] for key in weights if not key.endswith(".num_batches_tracked")}
+    given = {
+        key: value
+        for key, value in authors_keys.from_timm(net.arch, weights).items()
+        if key.rpartition(".")[2] not in authors_keys.BUFFERS
+    }
+    for entry in table:
+        if entry.resized is not None:
+            given |= _resized(entry, given, expected)
     _check(net.arch.name, given, expected)
     loaded = {}
     for entry in table:
         parts = [np.asarray(given[key], np.float32) for key in entry.keys]
+        if entry.linear:
+            parts = [part[:, :, None, None] for part in parts]
         if entry.axes is not None:
             parts = [part.transpose(np.argsort(entry.axes)) for part in parts]
         array = jnp.asarray(np.stack(parts) if entry.stacked else parts[0])
@@ -110,12 +136,16 @@ def from_network(net: Network) -> dict[str, np.ndarray]:
         parts = list(array) if entry.stacked else [array]
         for key, part in zip(entry.keys, parts, strict=True):
             # A copy, and in PyTorch's memory order: a view would keep the whole stack alive.
-            weights[key] = np.array(part.transpose(entry.axes) if entry.axes else part, order="C")
+            part = np.array(part.transpose(entry.axes) if entry.axes else part, order="C")
+            weights[key] = part[:, :, 0, 0] if entry.linear else part
     return weights
 
 
 def entries(arch: Architecture) -> Iterator[Entry]:
     """Every array of the network's state, in network order."""
+    if arch.family is not None:
+        yield from _authors_entries(arch)
+        return
     num_stages = len(arch.stages)
     for section, rows in itertools.groupby(layer_table(arch), key=lambda row: row.section):
         rows = list(rows)
@@ -132,15 +162,68 @@ def entries(arch: Architecture) -> Iterator[Entry]:
             yield from _section_entries(("stages", int(stage) - 1, place), prefixes, layers)
 
 
+def _authors_entries(arch: Architecture) -> Iterator[Entry]:
+    """The same of a network that is named by its authors' code."""
+    for section, rows in itertools.groupby(layer_table(arch), key=lambda row: row.section):
+        rows = list(rows)
+        layers = [row.layer for row in rows]
+        name, _, place = section.partition(".")
+        path: tuple[str | int, ...] = (name,)
+        if name not in ("stem", "head"):
+            group, number = re.fullmatch(r"(stage|norm)(\d+)", name).groups()
+            path = (f"{group}s", int(number) - 1, *([place] if place else []))
+        blocks = range(1, 1 + rows[0].repeat) if place == "rest" else range(1)
+        modules = [authors_keys.modules(arch, section, block) for block in blocks]
+        holding = [pair for pair in zip(layer_names(layers), layers, strict=True) if pair[0]]
+        for (ours, layer), names in zip(holding, zip(*modules, strict=True), strict=True):
+            for leaf, theirs in _leaves(layer):
+                keys = [theirs if leaf == "token" else f"{m}.{theirs}".strip(".") for m in names]
+                yield Entry(
+                    path=(*path, "layers", ours, leaf),
+                    keys=tuple(keys),
+                    stacked=place == "rest",
+                    axes=PYTORCH_AXES[layer.kind] if leaf == "kernel" else None,
+                    linear=leaf == "kernel" and is_linear(layer),
+                    resized=_method(layer) if leaf == "table" else None,
+                )
+
+
+def _method(layer: Layer) -> str | None:
+    """How a table is resized; TNT's table of the words of a patch is of one size always."""
+    if layer.function == "tile":
+        return None
+    return "bilinear" if layer.function == "bilinear" else "bicubic"
+
+
+def _resized(
+    entry: Entry, given: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """The entry's tables that are of another size than the network's, at that size."""
+    assert entry.resized is not None
+    found = {}
+    for key in entry.keys:
+        if key in given and np.shape(given[key]) != expected[key]:
+            table = resize_table(given[key], expected[key], entry.resized)
+            found |= {} if table is None else {key: table}
+    return found
+
+
+def _leaves(layer: Layer) -> Iterator[tuple[str, str]]:
+    for ours, theirs in LEAVES[layer.kind].items():
+        if layer.kind == "conv" and ours == "bias" and not layer.bias:
+            continue
+        if layer.kind == "position" and ours == "token" and not layer.extra:
+            continue
+        yield ours, theirs
+
+
 def _section_entries(
     path: tuple[str | int, ...], prefixes: Sequence[str], layers: Sequence[Layer]
 ) -> Iterator[Entry]:
     for name, layer in zip(layer_names(layers), layers, strict=True):
         if name is None:
             continue
-        for ours, theirs in LEAVES[layer.kind].items():
-            if layer.kind == "conv" and ours == "bias" and not layer.bias:
-                continue
+        for ours, theirs in _leaves(layer):
             yield Entry(
                 path=(*path, "layers", name, ours),
                 keys=tuple(f"{_pytorch_module(prefix, name)}.{theirs}" for prefix in prefixes),
@@ -163,6 +246,8 @@ def _pytorch_module(prefix: str, name: str) -> str:
 
 def _pytorch_shape(entry: Entry, shape: tuple[int, ...]) -> tuple[int, ...]:
     shape = shape[1:] if entry.stacked else shape
+    if entry.linear:
+        return (shape[3], shape[2])
     return tuple(shape[axis] for axis in entry.axes) if entry.axes else shape
 
 

@@ -1,7 +1,9 @@
 """A network made into another one of nearly the same function: less its classifier, BatchNorm
-frozen, BatchNorm folded. The argument stays as it is; arrays that do not change are shared.
+frozen, BatchNorm folded, convs side by side merged. The argument stays as it is; arrays that do not
+change are shared.
 """
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,7 +11,9 @@ import numpy as np
 from flax import nnx
 
 from deepmad_jax.arch import Layer
-from deepmad_jax.nets.block import Block
+from deepmad_jax.arch.large_kernel_blocks import merged
+from deepmad_jax.errors import InvalidArchitecture, UserError
+from deepmad_jax.nets.block import Block, layer_names
 
 Net = Any  # a `Network`, which imports this module
 
@@ -63,7 +67,7 @@ def freeze_before(net: Net, stride: int) -> Net:
 def _freeze(block: Block) -> None:
     block.frozen = True
     for layer in block.layers.values():
-        for name in ("kernel", "bias", "scale"):
+        for name in ("kernel", "bias", "scale", "table", "token"):
             value = getattr(layer, name, None)
             if isinstance(value, nnx.Param):
                 setattr(layer, name, nnx.BatchStat(value[...]))
@@ -78,6 +82,51 @@ def with_folded_batch_norm(net: Net) -> Net:
     for block in net.blocks:
         _fold(block)
     return net
+
+
+def with_merged_kernels(net: Net) -> Net:
+    """The network for inference with one conv for those side by side; ``arch.merged`` says so.
+
+    Raises:
+        UserError: a network of blocks that have none.
+    """
+    try:
+        arch = dataclasses.replace(net.arch, merged=True)
+    except InvalidArchitecture as error:
+        raise UserError(f"{net.arch.name} cannot be merged: {error}") from error
+    net = nnx.clone(net)
+    for block in net.blocks:
+        _merge(block)
+    net.arch = arch
+    return net
+
+
+def _merge(block: Block) -> None:
+    layers = [layer for _, layer in block.plan]
+    kept = merged(layers)
+    plan = tuple(zip(layer_names(kept), kept, strict=True))
+    gone = {name: layer for name, layer in block.plan if name and name not in dict(plan)}
+    parts = [name for name, layer in gone.items() if layer.kind == "conv"]
+    if parts:
+        after = {name: block.plan[i + 1][0] for i, (name, _) in enumerate(block.plan[:-1])}
+        main = next(name for name, layer in block.plan if layer.kernel_w and layer.branch == "main")
+        convs = [_with_bias(block.layers[p], block.layers[after[p]]) for p in (main, *parts)]
+        block.layers[main] = _sum_of(*convs)
+    for name in gone:
+        del block.layers[name]
+    block.plan = plan
+
+
+def _sum_of(main: nnx.Conv, *others: nnx.Conv) -> nnx.Conv:
+    """One conv that gives the sum of several: small kernels lie at the centre of the large one."""
+    kernel, bias = main.kernel[...], main.bias[...]
+    for conv in others:
+        small = conv.kernel[...]
+        margins = [(big - size) // 2 for big, size in zip(kernel.shape, small.shape, strict=True)]
+        kernel = kernel + jnp.pad(small, [(margin, margin) for margin in margins])
+        bias = bias + conv.bias[...]
+    main.kernel, main.bias = nnx.Param(kernel), nnx.Param(bias)
+    return main
 
 
 def _fold(block: Block) -> None:

@@ -2,8 +2,8 @@
 
 `Block` knows nothing of bottlenecks or squeezes: it is given layers (`arch.layers.Layer`) and does
 them in order, each on the branch it names. A new block kind is new rows in `arch/layers.py`; a new
-kind of layer is one entry in the tables and one rule below. The stem, the final conv and the
-classifier are blocks too. Initial kernels are drawn in `init.py`.
+kind of layer is one entry in the tables and one rule below or, of tokens, in `tokens.py`. The stem,
+the final conv and the classifier are blocks too. Initial kernels are drawn in `init.py`.
 """
 
 import dataclasses
@@ -16,16 +16,17 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from deepmad_jax.arch import Layer
+from deepmad_jax.nets import tokens
 from deepmad_jax.nets.cpu_conv import conv_for_cpu
 
 EPSILON = 1e-5
 """Added to the variance by every BatchNorm, as PyTorch does."""
 
-LAYER_NORM_EPSILON = 1e-6
-"""The same by every LayerNorm, as ConvNeXt does."""
-
 LAYER_SCALE = 1e-6
 """Where the factors of a layer scale start: a block begins as the identity (ConvNeXt)."""
+
+Pair = tuple[jax.Array, jax.Array]
+"""The main map and TNT's words."""
 
 KEPT = "conv"
 """Name of what every conv gives, by which `stage` tells it from what is cheap to compute again."""
@@ -43,8 +44,8 @@ FUNCTIONS = {
 def layer_names(layers: Iterable[Layer]) -> tuple[str | None, ...]:
     """The name of each layer that holds parameters, None for the others.
 
-    A name is branch, number of the branch's conv or dense layers so far, and kind. It is part of
-    every parameter's path in the state, thus of checkpoints.
+    A name is branch, number of the branch's conv or dense layers so far, and kind, of a second such
+    layer with a 2 after it. It is part of every parameter's path in the state, thus of checkpoints.
 
     >>> conv, norm = Layer("conv", "main", 3, 8, 32, 32), Layer("norm", "main", 8, 8, 32, 32)
     >>> layer_names([conv, norm, Layer("act", "main", 8, 8, 32, 32), conv])
@@ -57,7 +58,8 @@ def layer_names(layers: Iterable[Layer]) -> tuple[str | None, ...]:
             places[layer.branch] = places.get(layer.branch, 0) + 1
         holds = layer.kind in MODULES
         place = places.get(layer.branch, 0)
-        names.append(f"{layer.branch}{place}_{layer.kind}" if holds else None)
+        name = f"{layer.branch}{place}_{layer.kind}"
+        names.append((f"{name}2" if name in names else name) if holds else None)
     return tuple(names)
 
 
@@ -65,8 +67,9 @@ class Block(nnx.Module):
     """The layers of one section, done in order: ``(batch, H, W, c_in)`` to the last one's output.
 
     The main branch and the shortcut start from the input, any other branch with a ``mean`` of the
-    main one; ``fork`` starts the shortcut anew from it, ``scale`` and ``add`` join a branch to it.
-    The rows' resolutions are not read: any H and W will do.
+    main one; ``fork`` starts a branch anew, ``scale``, ``add`` and ``join`` join one to it. The
+    rows' resolutions are not read: any H and W will do. TNT's words are a map beside the main one:
+    where there are any, inputs and outputs are pairs.
 
     Args:
         layers: of one section of the layer table.
@@ -102,16 +105,30 @@ class Block(nnx.Module):
         )
 
     def __call__(
-        self, x: jax.Array, train: bool = False, keep: jax.Array | None = None
-    ) -> jax.Array:
+        self,
+        x: jax.Array | Pair,
+        train: bool = False,
+        keep: jax.Array | None = None,
+        odd: jax.Array | bool = False,
+    ) -> jax.Array | Pair:
         """The output of the last layer; with ``train`` the running statistics move.
 
-        ``keep``, shape (batch, 1, 1, 1), multiplies what is added to a shortcut: stochastic depth.
+        ``keep``, shape (additions, batch, 1, 1, 1), multiplies what is added to a shortcut, at the
+        first addition by its first entry: stochastic depth. ``odd`` is whether the block stands at
+        an odd place of its stage, where windows are shifted.
         """
-        branches = {"main": x, "shortcut": x}
+        main = x[0] if isinstance(x, tuple) else x
+        branches = {"main": main, "shortcut": main}
+        if isinstance(x, tuple):
+            branches["words"] = x[1]
+        additions = 0
         for name, layer in self.plan:
             value = branches.get(layer.branch)
-            if layer.kind == "conv":
+            if layer.kind == "conv" and layer.window:
+                _, height, width, _ = value.shape
+                value = self.layers[name](tokens.each_window(value, layer.window))
+                value = tokens.of_windows(value, height // layer.stride, width // layer.stride)
+            elif layer.kind == "conv":
                 value = self.layers[name](value)
                 # What a scanned stage keeps for the backward pass; in an export it has no place.
                 value = checkpoint_name(value, KEPT) if train else value
@@ -129,21 +146,35 @@ class Block(nnx.Module):
             elif layer.kind == "mean":
                 value = branches["main"].mean((1, 2), keepdims=True, dtype=jnp.float32)
             elif layer.kind == "fork":
-                value = branches["main"]
+                value = branches[layer.function or "main"]
+                if layer.c_out < layer.c_in:
+                    value = value[..., -layer.c_out :]
+            elif layer.kind == "join":
+                branches["main"] += _beside_class_token(value) if layer.extra else value
             elif layer.kind == "pad":
                 value = value[:, :: layer.stride, :: layer.stride]
                 value = jnp.pad(value, ((0, 0), (0, 0), (0, 0), (0, layer.c_out - layer.c_in)))
             elif layer.kind == "scale":
                 branches["main"] *= value
             elif layer.kind == "add":
-                value = value if keep is None else value * keep
+                value = value if keep is None else value * keep[additions]
                 value += branches["shortcut"]
+                additions += 1
             elif layer.kind == "dense":
                 value = self.layers[name](value.reshape(value.shape[0], -1))
+            elif layer.kind in tokens.RULES:
+                module = None if name is None else self.layers[name]
+                value = tokens.RULES[layer.kind](layer, module, branches, odd)
             else:
                 raise NotImplementedError(f"no rule for a layer of kind {layer.kind!r}")
             branches[layer.branch] = value
-        return value
+        return (branches["main"], branches["words"]) if "words" in branches else value
+
+
+def _beside_class_token(x: jax.Array) -> jax.Array:
+    """A map as a row of tokens after one that is zero."""
+    row = x.reshape(x.shape[0], 1, -1, x.shape[-1])
+    return jnp.pad(row, ((0, 0), (0, 0), (1, 0), (0, 0)))
 
 
 def average_pool(x: jax.Array) -> jax.Array:
@@ -178,14 +209,16 @@ class _Settings:
 
 def _conv(layer: Layer, settings: _Settings) -> nnx.Conv:
     convolve = conv_for_cpu if settings.cpu_convs else jax.lax.conv_general_dilated
+    kernel = (layer.kernel, layer.kernel_w or layer.kernel)
+    around = tuple(((size - 1) // 2, (size - 1) // 2) for size in kernel)
     return nnx.Conv(
         layer.c_in,
         layer.c_out,
-        (layer.kernel, layer.kernel),
+        kernel,
         layer.stride,
         # Patches side by side (kernel and stride equal) fill the map; what is missing at its edges
         # is zeros, where PyTorch would drop the incomplete patches.
-        padding="SAME" if layer.kernel == layer.stride else (layer.kernel - 1) // 2,
+        padding="SAME" if layer.kernel == layer.stride else around,
         feature_group_count=layer.groups,
         use_bias=layer.bias,
         dtype=settings.dtype,
@@ -210,7 +243,7 @@ def _norm(layer: Layer, settings: _Settings) -> nnx.BatchNorm:
 def _layer_norm(layer: Layer, settings: _Settings) -> nnx.LayerNorm:
     return nnx.LayerNorm(
         layer.c_out,
-        epsilon=LAYER_NORM_EPSILON,
+        epsilon=layer.epsilon,
         # Flax's fast variance, mean(x^2) - mean(x)^2, cancels where the mean is large.
         use_fast_variance=False,
         dtype=jnp.float32,
@@ -233,11 +266,26 @@ def _dense(layer: Layer, settings: _Settings) -> nnx.Linear:
     )
 
 
+def _bias_table(layer: Layer, settings: _Settings) -> tokens.BiasTable:
+    return tokens.BiasTable(layer.window, layer.heads)
+
+
+def _positions(layer: Layer, settings: _Settings) -> tokens.Positions:
+    return tokens.positions(layer)
+
+
+def _features(layer: Layer, settings: _Settings) -> tokens.Features:
+    return tokens.Features(layer.c_out)
+
+
 MODULES = {
     "conv": _conv,
     "norm": _norm,
     "layer_norm": _layer_norm,
     "layer_scale": _layer_scale,
     "dense": _dense,
+    "window_attention": _bias_table,
+    "position": _positions,
+    "performer": _features,
 }
 """Layer kind -> its module, for the kinds that hold parameters."""

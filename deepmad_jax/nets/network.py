@@ -34,6 +34,7 @@ from deepmad_jax.nets import adapt
 from deepmad_jax.nets.block import Block
 from deepmad_jax.nets.init import draw_kernels, silence_branches
 from deepmad_jax.nets.stage import SCAN_BY_BACKEND, Stage
+from deepmad_jax.nets.tokens import as_map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Network(nnx.Module):
             it for exports, other devices and forward-mode derivatives.
         remat: for the backward pass keep only the maps between stages, and compute the others
             again. Results and state are the same.
-        zero_init: start every residual branch at nothing (see `init.py`).
+        zero_init: start every residual branch at nothing (see `init.py`); read where the
+            architecture is of no `family`, these start as their authors' code does.
         drop_path: probability that the last block's branch is skipped for an image, in [0, 1);
             linear in the block's place from 0 at the first (arXiv 1603.09382).
         dropout: probability that an input of the classifier is zeroed, in [0, 1).
@@ -107,7 +109,7 @@ class Network(nnx.Module):
         self.remat, self.drop_path, self.dropout = remat, drop_path, dropout
         self.feature_info, self._stage_levels = _levels(arch)
 
-        self.stem, self.stages, self.final, self.head = _build(
+        self.stem, self.stages, self.norms, self.final, self.head = _build(
             arch, rngs.params(), self.dtype, batch_norm_momentum, scan, cpu_convs, zero_init
         )
 
@@ -120,7 +122,7 @@ class Network(nnx.Module):
         Without a classifier, the averaged last map, float32 ``(batch, channels)``.
         """
         paths, units = (None, None) if key is None else jax.random.split(key)
-        x = self.features(x, train, paths)[-1]
+        x = self._maps(x, train, paths)[-1]
         if train and self.dropout:
             # The mean over the pixels is linear: whole channels dropped before it are its entries.
             x *= _keep(units, 1.0 - self.dropout, (len(x), 1, 1, x.shape[-1]), x.dtype)
@@ -132,8 +134,17 @@ class Network(nnx.Module):
     ) -> tuple[jax.Array, ...]:
         """The map at the end of each level, in the computation's dtype, finest first.
 
-        A map has ``ceil(H / stride)`` by ``ceil(W / stride)`` pixels.
+        A map has ``ceil(H / stride)`` by ``ceil(W / stride)`` pixels; a class token is no part of
+        it. Swin with ``stage_norms`` gives them through these.
         """
+        maps = self._maps(x, train, key)
+        sizes = [tuple(-(-size // f.stride) for size in x.shape[1:3]) for f in self.feature_info]
+        return tuple(as_map(m, *size) for m, size in zip(maps, sizes, strict=True))
+
+    def _maps(
+        self, x: jax.Array, train: bool = False, key: jax.Array | None = None
+    ) -> tuple[jax.Array, ...]:
+        """What each level ends in, class token included."""
         shape = getattr(x, "shape", None)
         if shape is None or len(shape) != 4 or shape[-1] != self.arch.in_channels or 0 in shape:
             given = f"of type {type(x).__name__}" if shape is None else f"an array of shape {shape}"
@@ -145,9 +156,12 @@ class Network(nnx.Module):
         x = self.stem(x.astype(self.dtype), train)
         maps = {0: x}
         run = nnx.remat(Stage.__call__, static_argnums=(2,)) if self.remat else Stage.__call__
-        keeps = self._keep_paths(key, len(x)) if train and self.drop_path else None
+        keeps = self._keep_paths(key, shape[0]) if train and self.drop_path else None
         for i, (level, stage) in enumerate(zip(self._stage_levels, self.stages, strict=True)):
-            x = maps[level] = run(stage, x, train, None if keeps is None else keeps[i])
+            x = run(stage, x, train, None if keeps is None else keeps[i])
+            maps[level] = x[0] if isinstance(x, tuple) else x
+            if self.norms is not None:
+                maps[level] = self.norms[i](x, train)
         if self.final is not None:
             maps[level] = self.final(x, train)
         return tuple(maps.values())
@@ -168,9 +182,13 @@ class Network(nnx.Module):
         """The same function for inference, each BatchNorm folded into the conv before it."""
         return adapt.with_folded_batch_norm(self)
 
+    def with_merged_kernels(self) -> "Network":
+        """The same function for inference, depthwise convs side by side made one."""
+        return adapt.with_merged_kernels(self)
+
     @property
     def blocks(self) -> Iterator[Block]:
-        """Stem, every stage's first and repeated blocks, final conv and head, in order.
+        """Stem, every stage's first and repeated blocks, norms, final conv and head, in order.
 
         A repeated block stands for all of its stage: its arrays have a leading axis over them.
         """
@@ -179,16 +197,23 @@ class Network(nnx.Module):
             yield stage.first
             if stage.rest is not None:
                 yield stage.rest
+        yield from self.norms or ()
         if self.final is not None:
             yield self.final
         yield self.head
 
     def _keep_paths(self, key: jax.Array | None, batch: int) -> list[jax.Array]:
-        """Of each stage, the factors of its blocks' branches, shape (depth, batch, 1, 1, 1)."""
+        """Of each stage, the factors of its blocks' branches.
+
+        Shape (depth, additions, batch, 1, 1, 1): every addition of a block draws for itself, all
+        at the rate of the block.
+        """
+        plans = [stage.first.plan for stage in self.stages]
+        additions = max(1, *(sum(layer.kind == "add" for _, layer in plan) for plan in plans))
         depths = [stage.depth for stage in self.arch.stages]
         rates = np.linspace(0.0, self.drop_path, sum(depths), dtype=np.float32)
-        shares = jnp.asarray(1.0 - rates)[:, None, None, None, None]
-        factors = _keep(key, shares, (sum(depths), batch, 1, 1, 1), self.dtype)
+        shares = jnp.asarray(1.0 - rates)[:, None, None, None, None, None]
+        factors = _keep(key, shares, (sum(depths), additions, batch, 1, 1, 1), self.dtype)
         return jnp.split(factors, np.cumsum(depths)[:-1].tolist())
 
 
@@ -230,8 +255,8 @@ def _build(
     scan: bool,
     cpu_convs: bool,
     zero_init: bool,
-) -> tuple[Block, nnx.List, Block | None, Block]:
-    """Stem, stages, final conv and head, with their initial kernels drawn from ``key``."""
+) -> tuple[Block, nnx.List, nnx.List | None, Block | None, Block]:
+    """Stem, stages, norms of their outputs, final conv and head, drawn from ``key``."""
     sections: dict[str, list] = {}
     repeats: dict[str, int] = {}
     for section, rows in itertools.groupby(layer_table(arch), key=lambda row: row.section):
@@ -255,6 +280,11 @@ def _build(
         )
         for i in range(1, len(arch.stages) + 1)
     )
+    norms = None
+    if arch.stage_norms:
+        norms = nnx.List(
+            Block(sections[f"norm{i}"], **settings) for i in range(1, len(arch.stages) + 1)
+        )
     final = Block(sections["final"], **settings) if "final" in sections else None
     head = Block(sections["head"], **settings)
 
@@ -266,6 +296,7 @@ def _build(
     ]
     blocks = [block for block in blocks if block is not None]
     draw_kernels(blocks, key)
-    if zero_init:
+    # The families start as their authors' code does.
+    if zero_init and arch.family is None:
         silence_branches(blocks)
-    return stem, stages, final, head
+    return stem, stages, norms, final, head

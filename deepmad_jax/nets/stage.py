@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from deepmad_jax.arch import Layer
-from deepmad_jax.nets.block import KEPT, Block
+from deepmad_jax.nets.block import KEPT, Block, Pair
 
 SCAN_BY_BACKEND = {"cpu": False, "gpu": True, "tpu": True}
 """Whether repeated blocks are scanned where the caller does not say.
@@ -55,13 +55,14 @@ class Stage(nnx.Module):
         self.scan = scan
         self.first = Block(first, **settings)
         self.rest = _stack(Block(rest, **settings), repeats) if repeats else None
+        self.shifts = any(layer.shift for layer in rest)
 
     def __call__(
-        self, x: jax.Array, train: bool = False, keep: jax.Array | None = None
-    ) -> jax.Array:
+        self, x: jax.Array | Pair, train: bool = False, keep: jax.Array | None = None
+    ) -> jax.Array | Pair:
         """The output of the last block; with ``train`` the running statistics move.
 
-        ``keep``, shape (depth, batch, 1, 1, 1), is handed to the blocks, one row each.
+        ``keep``, shape (depth, additions, batch, 1, 1, 1), is handed to the blocks, one row each.
         """
         x = self.first(x, train, None if keep is None else keep[0])
         if self.rest is None:
@@ -72,7 +73,13 @@ class Stage(nnx.Module):
         if self.scan and train:
             step = jax.checkpoint(step, policy=KEEP_CONVS)
         run = jax.lax.scan if self.scan else _loop
-        x, stats = run(step, x, (params, stats, None if keep is None else keep[1:]))
+        # Only where it is read, so that the program of other networks stays what it was.
+        odd = None
+        if self.shifts:
+            # A frozen stage has no params.
+            repeats = jax.tree.leaves((params, stats))[0].shape[0]
+            odd = jnp.arange(repeats) % 2 == 0
+        x, stats = run(step, x, (params, stats, None if keep is None else keep[1:], odd))
         if train and not self.rest.frozen:
             nnx.update(self.rest, stats)
         return x
@@ -82,15 +89,15 @@ class Stage(nnx.Module):
 # proportion to the trace so far, so tracing a loop of 38 blocks took 4.5 s, and takes 0.4 s so.
 @functools.partial(jax.jit, static_argnames=("graphdef", "train"))
 def _one_block(
-    x: jax.Array, state: Any, *, graphdef: nnx.GraphDef, train: bool
-) -> tuple[jax.Array, Any]:
+    x: jax.Array | Pair, state: Any, *, graphdef: nnx.GraphDef, train: bool
+) -> tuple[jax.Array | Pair, Any]:
     """One repeated block: its output, and its running statistics after it.
 
-    ``state`` is its params, its statistics and its ``keep``.
+    ``state`` is its params, its statistics, its ``keep``, and whether it stands at an odd place.
     """
-    *state, keep = state
+    *state, keep, odd = state
     block = nnx.merge(graphdef, *state)
-    x = block(x, train, keep)
+    x = block(x, train, keep, False if odd is None else odd)
     return x, nnx.state(block, nnx.BatchStat)
 
 

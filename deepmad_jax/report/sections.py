@@ -4,11 +4,19 @@ All numbers come from the layer table of `arch`; nothing is counted here.
 """
 
 import dataclasses
+import re
 
 from deepmad_jax.arch import Architecture, Row, cost, layer_table
 from deepmad_jax.arch.layers import out_resolution
 
-STEMS = {"conv": "conv", "max_pool": "conv, max pool", "patch": "patches"}
+STEMS = {
+    "conv": "conv",
+    "max_pool": "conv, max pool",
+    **dict.fromkeys(("patch", "patches", "class_token"), "patches"),
+    **dict.fromkeys(("t2t", "t2t_performer"), "soft splits"),
+    "tnt": "words",
+    "large_kernel": "convs",
+}
 """Stem kind -> its words for a reader."""
 
 
@@ -42,7 +50,9 @@ def sections(arch: Architecture) -> list[Section]:
     """Stem, stages, final conv and classifier with their costs, in order."""
     by_name: dict[str, list[Row]] = {}
     for row in layer_table(arch):
-        by_name.setdefault(row.section.split(".")[0], []).append(row)
+        # The norm on a stage's output is of that stage.
+        part = re.sub(r"^norm", "stage", row.section.split(".")[0])
+        by_name.setdefault(part, []).append(row)
 
     def costs(name: str) -> tuple[int, int]:
         return cost.params(by_name[name]), cost.macs(by_name[name])

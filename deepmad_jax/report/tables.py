@@ -11,6 +11,7 @@ from typing import Any
 
 from deepmad_jax.arch import Architecture, cost, layer_table
 from deepmad_jax.arch.growth import width_growth
+from deepmad_jax.arch.rows import attends
 from deepmad_jax.arch.zoo import entry_of
 from deepmad_jax.report.read import finite, mapping, numbers, records
 from deepmad_jax.report.sections import describe, level_resolutions, sections
@@ -58,6 +59,7 @@ def tables(arch: Architecture, design: dict[str, Any] | None = None) -> list[Tab
     design = design or {}
     found = [
         _layers(arch),
+        _macs(arch),
         _published(arch),
         _budgets(arch, design),
         _entropy(arch, design),
@@ -205,12 +207,30 @@ def _layers(arch: Architecture) -> Table:
     )  # fmt: skip
 
 
+def _macs(arch: Architecture) -> Table:
+    """What kinds of layers do the work, of a network that has more than convs."""
+    rows = layer_table(arch)
+    found, every = cost.macs_by_kind(rows), cost.macs(rows)
+    cells = [(kind, f"{n:,}", f"{100 * n / every:.1f}") for kind, n in found.items()]
+    return Table(
+        "MACs by kind of layer",
+        ("", "MACs", "%"),
+        tuple(cells) if attends(rows) else (),
+        "lrr",
+        note="Depthwise is part of conv; attention is its two products, its linear layers are not.",
+    )
+
+
 def _published(arch: Architecture) -> Table:
     found = entry_of(arch)
     rows: tuple[tuple[str, ...], ...] = ()
     if found is not None:
         rows = (("top-1", f"{percent(found.top1)} %"), ("source", found.source))
         rows += (("counting", found.counting),)
+        if found.sparsity:
+            params, macs = cost.nonzero(layer_table(arch), found.sparsity)
+            left = f"{params:,} params and {macs:,} MACs are left without the zeros"
+            rows += (("non-zero", left),)
     return Table("Published (not measured here)", ("", ""), rows, "ll")
 
 

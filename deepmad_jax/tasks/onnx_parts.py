@@ -7,15 +7,28 @@ from typing import Any
 
 import numpy as np
 
+from deepmad_jax.arch import layer_table
+from deepmad_jax.arch.rows import attends
+from deepmad_jax.errors import UserError
 from deepmad_jax.interop.onnx_graph import maps_in_turn, write_block
-from deepmad_jax.interop.onnx_ops import Graph
+from deepmad_jax.interop.onnx_spot import Graph
 from deepmad_jax.nets import Network
 from deepmad_jax.tasks.backbone import Backbone
 
 
 def write_backbone(graph: Graph, backbone: Backbone, value: str) -> list[str]:
-    """The backbone's maps, finest first."""
+    """The backbone's maps, finest first.
+
+    Raises:
+        UserError: the backbone attends, and would be written for its own image size alone.
+    """
     net: Network = backbone.net
+    if attends(layer_table(net.arch)):
+        raise UserError(
+            f"The backbone {net.arch.name} attends: as ONNX its windows and positions would be "
+            f"those of {net.arch.resolution} pixels, not of this task's images. Export it by "
+            "StableHLO where the task has it, or take a backbone of convs."
+        )
     ends: dict[str, str] = {}
     for prefix, block, repeat in maps_in_turn(net):
         value = write_block(graph, prefix, block, repeat, value)

@@ -76,7 +76,8 @@ def test_rows_hold_plain_ints():
     arch = Architecture("a", 33, 3, 10, Stem(8), (Stage("mbconv_se", 8, 48, 5, 3, 2),), 64)
     for row in layer_table(arch):
         for field in dataclasses.fields(row.layer):
-            assert isinstance(getattr(row.layer, field.name), int | str | None), field.name
+            allowed = float | None if field.name in ("epsilon", "scale") else int | str | None
+            assert isinstance(getattr(row.layer, field.name), allowed), field.name
         assert isinstance(row.repeat, int)
 
 

@@ -89,6 +89,22 @@ def test_processes_share_each_batch_of_one_process_between_them(count):
             np.testing.assert_array_equal(merged.reshape(batch[name].shape), batch[name])
 
 
+def test_repeated_images_stand_together_differ_and_are_shared_by_the_processes():
+    config = dataclasses.replace(SHIFT, repeats=3)
+    batches = take(train_batches(numbered(), config, batch_size=6, seed=1), 3)
+    labels = labels_of(batches)
+    np.testing.assert_array_equal(labels, np.repeat(labels[::3], 3))
+    assert len(set(labels)) == 6  # no more than a third of the images of as many places
+    images = batches[0]["image"]
+    assert not np.array_equal(images[0], images[1])
+    shares = [
+        take(train_batches(numbered(), config, batch_size=6, seed=1, **place), 3)
+        for place in ({"process_index": i, "process_count": 3} for i in range(3))
+    ]
+    for share in shares:
+        np.testing.assert_array_equal(labels_of(share), labels[::3])
+
+
 def test_restored_iterator_goes_on_exactly():
     batches = train_batches(numbered(), SHIFT, batch_size=5, seed=1)
     take(batches, 6)

@@ -38,6 +38,7 @@ TAKEN = [
     ("depthwise", 2, 2, (5, 4), "SAME"),
     ("depthwise", 3, 2, (6, 7), "VALID"),
     ("depthwise", 3, 2, (6, 7), ((3, 0), (0, 4))),
+    ("depthwise", 11, 2, (6, 7), pads(11)),
 ]
 """Kind, kernel size, stride, (height, width), padding: what is computed otherwise than by lax."""
 

@@ -10,7 +10,7 @@ from jaxpr_walk import count_equations, count_macs
 from net_examples import EXAMPLES
 
 from deepmad_jax.arch import BASELINE_BLOCKS, BLOCKS, Architecture, Stage, Stem, cost, layer_table
-from deepmad_jax.arch.spec import ACTIVATIONS, DEPTHWISE_BLOCKS, STEMS
+from deepmad_jax.arch.spec import ACTIVATIONS, DEPTHWISE_BLOCKS, PLAIN_STEMS
 from deepmad_jax.arch.zoo import ZOO, zoo
 from deepmad_jax.nets import Network
 
@@ -91,7 +91,7 @@ def architectures(draw):
 def baselines(draw):
     return _chained(
         stages=draw(st.lists(stages(BASELINE_BLOCKS), min_size=1, max_size=3)),
-        stem=draw(stems(STEMS)),
+        stem=draw(stems(PLAIN_STEMS)),
         resolution=draw(st.integers(1, 60)),
         in_channels=draw(st.integers(1, 3)),
         classes=draw(st.integers(1, 11)),

@@ -10,7 +10,7 @@ from flax import nnx
 from deepmad_jax.config import TrainConfig
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.train import Plan, make_optimizer, make_schedule
-from deepmad_jax.train.optim import decay_mask
+from deepmad_jax.train.optim import block_shares, decay_mask
 
 RECIPE = TrainConfig(
     epochs=100, batch_size=10, learning_rate=0.8, warmup_epochs=20, cooldown_epochs=10
@@ -121,3 +121,92 @@ def test_every_checkpoint_closes_a_log_window():
 def test_a_warm_up_that_leaves_nothing_is_refused():
     with pytest.raises(InvalidConfig, match=r"warmup_epochs=20 leaves nothing of epochs=1:"):
         TrainConfig(epochs=1)
+
+
+def plain(optimizer, **changes):
+    """Settings at a constant rate, without warm-up."""
+    numbers = {"epochs": 10, "batch_size": 10, "learning_rate": 0.01, "final_learning_rate": 0.01}
+    ends = {"warmup_epochs": 0, "cooldown_epochs": 0}
+    return TrainConfig(**(numbers | ends | {"optimizer": optimizer, "weight_decay": 0.1} | changes))
+
+
+def moved(config, params, gradients):
+    """The params after a step for each of the gradients."""
+    optimizer = make_optimizer(config, make_schedule(config, Plan.of(config, 100)))
+    state = optimizer.init(params)
+    for gradient in gradients:
+        updates, state = optimizer.update(gradient, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    return params
+
+
+def test_adamw_with_clipping_and_decay_on_kernels_is_pytorchs():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(1)
+    start = {name: rng.normal(size=(4, 3)).astype(np.float32) for name in ("kernel", "bias")}
+    gradients = [
+        {name: 3 * rng.normal(size=(4, 3)).astype(np.float32) for name in start} for _ in range(5)
+    ]
+    theirs = {name: torch.nn.Parameter(torch.tensor(value)) for name, value in start.items()}
+    groups = [
+        {"params": [theirs["kernel"]], "weight_decay": 0.1},
+        {"params": [theirs["bias"]], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=0.01)
+    for gradient in gradients:
+        for name, value in gradient.items():
+            theirs[name].grad = torch.tensor(value)
+        torch.nn.utils.clip_grad_norm_(theirs.values(), 2.0)
+        optimizer.step()
+    ours = moved(plain("adamw", clip_norm=2.0), start, gradients)
+    for name, value in theirs.items():
+        # Five float32 steps of 0.01 in two orders of operations; seen 1e-7.
+        np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=0, atol=1e-6)
+
+
+def test_lion_moves_by_signs_and_lamb_in_proportion_to_the_norm_of_a_weight():
+    params = {"kernel": jnp.array([3.0, -4.0]), "bias": jnp.array([1.0, 1.0])}
+    gradient = {"kernel": jnp.array([2.0, -0.5]), "bias": jnp.array([1e-3, 1.0])}
+    lion = moved(plain("lion"), params, [gradient])
+    # A kernel also decays by rate * decay of itself, here 0.001.
+    np.testing.assert_allclose(lion["kernel"], [3.0 - 0.01 - 0.003, -4.0 + 0.01 + 0.004], rtol=1e-6)
+    np.testing.assert_allclose(lion["bias"], [0.99, 0.99], rtol=1e-6)
+    lamb = moved(plain("lamb", weight_decay=0.0), params, [gradient])
+    length = np.linalg.norm(np.asarray(lamb["kernel"] - params["kernel"]))
+    assert length == pytest.approx(0.01 * 5.0, rel=1e-4)
+
+
+def test_positions_decay_only_where_asked_for_and_tokens_and_bias_tables_never():
+    params = {
+        "main1_position": {"table": 0, "token": 0},
+        "main2_window_attention": {"table": 0},
+        "main1_conv": {"kernel": 0},
+    }
+    for asked in (False, True):
+        mask = decay_mask(params, asked)
+        assert mask["main1_position"] == {"table": asked, "token": False}
+        assert mask["main2_window_attention"] == {"table": False}
+        assert mask["main1_conv"] == {"kernel": True}
+
+
+def test_every_block_has_its_share_of_the_rate_stacked_or_not():
+    params = {
+        "stem": {"kernel": jnp.zeros(2)},
+        "stages": {
+            0: {"first": {"kernel": jnp.zeros(2)}, "rest": {"kernel": jnp.zeros((2, 3))}},
+            1: {"first": {"kernel": jnp.zeros(2)}},
+        },
+        "head": {"kernel": jnp.zeros(2)},
+    }
+    shares = block_shares(params, 0.5)
+    assert float(shares["head"]["kernel"]) == 1.0
+    assert float(shares["stages"][1]["first"]["kernel"]) == 0.5
+    np.testing.assert_array_equal(shares["stages"][0]["rest"]["kernel"], [[0.125], [0.25]])
+    assert float(shares["stages"][0]["first"]["kernel"]) == 0.0625
+    assert float(shares["stem"]["kernel"]) == 0.03125
+    # And the rate is what is shared: Lion's first step is the rate, whatever the gradient.
+    ones = jax.tree.map(jnp.ones_like, params)
+    config = plain("lion", weight_decay=0.0, layer_decay=0.5)
+    after = moved(config, params, [ones])
+    np.testing.assert_allclose(after["stages"][1]["first"]["kernel"], -0.005, rtol=1e-6)
+    np.testing.assert_allclose(after["stem"]["kernel"], -0.01 * 0.03125, rtol=1e-6)

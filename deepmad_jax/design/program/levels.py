@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepmad_jax.arch.layers import Layer, Row, layer_table
+from deepmad_jax.arch.rows import attends
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.program.entropy import effectiveness, entropy_per_level, main_path
 from deepmad_jax.design.program.problem import level_weights
@@ -58,7 +59,12 @@ def tinynas_score(
 
 
 def numbers_of(arch: Architecture) -> dict[str, Any]:
-    """Entropy and rho of a network that was not designed here, by the keys of ``design.json``."""
+    """Entropy and rho of a network that was not designed here, by the keys of ``design.json``.
+
+    They are of convs: where tokens attend to each other every one of these is None.
+    """
+    if attends(layer_table(arch)):
+        return dict.fromkeys(("entropy_per_level", "alpha", "entropy", "rho", "layers"))
     levels = levels_of(arch)
     entropies = [level["entropy"] for level in levels]
     alpha = level_weights(len(levels))

@@ -14,7 +14,7 @@ import numpy as np
 
 from deepmad_jax.arch import cost
 from deepmad_jax.arch.layers import head_rows, se_width, stage_rows, stem_rows
-from deepmad_jax.arch.rows import Layer, Row, is_main_path
+from deepmad_jax.arch.rows import Row, is_main_path
 from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.box import box_of
 from deepmad_jax.design.program.lattice import inner_bounds, lattice_of
@@ -246,22 +246,21 @@ def _together(tables: list[list[Row]]) -> list[Row]:
     """Each row of the stages' tables once, its numbers arrays over the stages, (1, S)."""
 
     def stacked(values: list[Any]) -> Any:
-        if values[0] is None or isinstance(values[0], str | bool):
-            return values[0]  # the same in every stage
         return np.array([values], dtype=object)
 
     merged = []
     for rows in zip(*tables, strict=True):
         layers = [row.layer for row in rows]
-        fields = {
-            field.name: stacked([getattr(layer, field.name) for layer in layers])
-            for field in dataclasses.fields(Layer)
-        }
+        fields = {name: stacked([getattr(layer, name) for layer in layers]) for name in _NUMBERS}
         if all(layer.groups is layer.c_in for layer in layers):
             fields["groups"] = fields["c_in"]  # one and the same where depthwise
         repeat = stacked([row.repeat for row in rows])
-        merged.append(Row(rows[0].section, repeat, Layer(**fields)))
+        merged.append(Row(rows[0].section, repeat, dataclasses.replace(layers[0], **fields)))
     return merged
+
+
+_NUMBERS = ("c_in", "c_out", "r_in", "r_out", "kernel", "stride", "groups")
+"""Fields of a `Layer` that differ from stage to stage; the others are the same in all."""
 
 
 def _costs(problem: Problem, rows: Sections) -> list[tuple[Posynomial, float]]:

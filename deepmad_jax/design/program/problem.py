@@ -11,7 +11,14 @@ from typing import Annotated
 import numpy as np
 
 from deepmad_jax.arch.layers import out_resolution
-from deepmad_jax.arch.spec import BASELINE_BLOCKS, BLOCKS, Architecture, Stage, Stem
+from deepmad_jax.arch.spec import (
+    BASELINE_BLOCKS,
+    BLOCKS,
+    COMPARED_BLOCKS,
+    Architecture,
+    Stage,
+    Stem,
+)
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 from deepmad_jax.fields import (
     Channels,
@@ -172,7 +179,7 @@ def level_weights(levels: int) -> tuple[float, ...]:
 
 
 def _check_problem(p: Problem) -> None:
-    if p.block in BASELINE_BLOCKS:
+    if p.block in (*BASELINE_BLOCKS, *COMPARED_BLOCKS):
         raise InvalidConfig(
             f"block is {p.block!r}, which only published networks have; one can design from "
             f"{', '.join(BLOCKS)}."

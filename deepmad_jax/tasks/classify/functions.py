@@ -9,17 +9,18 @@ from typing import Any
 import jax
 from flax import nnx
 
-from deepmad_jax.config import DataConfig
+from deepmad_jax.config import DataConfig, TrainConfig
 from deepmad_jax.data import Dataset
 from deepmad_jax.tasks.classify.loss import cross_entropy, in_top, normalise, soft_targets
 from deepmad_jax.tasks.classify.mixing import erase, mix
+from deepmad_jax.tasks.classify.teacher import distilled, load_teacher
 from deepmad_jax.train.step import LossFn, SumsFn
 
 Batch = dict[str, jax.Array]
 
 
 def make_loss_fn(
-    graphdef: nnx.GraphDef, dataset: Dataset, config: DataConfig, smoothing: float
+    graphdef: nnx.GraphDef, dataset: Dataset, config: DataConfig, train: TrainConfig
 ) -> LossFn:
     """The mean smoothed cross-entropy of a batch, with ``top1`` (a share) as a metric.
 
@@ -30,13 +31,16 @@ def make_loss_fn(
         graphdef: of a network whose call takes normalised images, ``train`` and ``key``.
         dataset: for its normalisation and number of classes.
         config: of mixing and erasing.
-        smoothing: of the labels.
+        train: ``label_smoothing``, and the teacher if there is one (see `teacher.py`).
+    Raises:
+        UserError: the teacher cannot be loaded.
     """
+    teacher = load_teacher(train, dataset)
 
     def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> Any:
         net = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
         images = normalise(batch["image"], dataset.mean, dataset.std)
-        targets = soft_targets(batch["label"], dataset.classes, smoothing)
+        targets = soft_targets(batch["label"], dataset.classes, train.label_smoothing)
         # Before erasing, as in timm: what is erased belongs to no class.
         if config.mixup or config.cutmix:
             images, targets = mix(batch["key"], images, targets, config)
@@ -45,7 +49,11 @@ def make_loss_fn(
         logits = net(images, train=True, key=key)
         moved_stats = nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
         top1 = in_top(logits, targets.argmax(axis=-1), 1).mean()
-        return cross_entropy(logits, targets).mean(), (moved_stats, {"top1": top1})
+        loss = cross_entropy(logits, targets)
+        if teacher is not None:
+            share = train.distillation_share
+            loss = (1.0 - share) * loss + share * distilled(logits, teacher(images), train)
+        return loss.mean(), (moved_stats, {"top1": top1})
 
     return loss_fn
 

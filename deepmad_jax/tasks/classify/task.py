@@ -108,10 +108,10 @@ class Classification:
         self, config: Config, plan: Plan
     ) -> tuple[optax.GradientTransformation, optax.Schedule]:
         schedule = make_schedule(config.train, plan)
-        return make_optimizer(config.train, schedule), schedule
+        return make_optimizer(config.train, schedule, plan.total_steps), schedule
 
     def loss_fn(self, graphdef: nnx.GraphDef, data: LabelledImages, config: Config) -> LossFn:
-        return make_loss_fn(graphdef, data.dataset, config.data, config.train.label_smoothing)
+        return make_loss_fn(graphdef, data.dataset, config.data, config.train)
 
     def evaluator(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepmad_jax.interop.onnx_ops import Graph
+from deepmad_jax.interop.onnx_spot import Graph
 from deepmad_jax.tasks.detect.boxes import MOST_GROWTH
 from deepmad_jax.tasks.detect.onnx_parts import Size
 from deepmad_jax.tasks.detect.roi_align import FINEST_PX

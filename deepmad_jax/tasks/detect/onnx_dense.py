@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deepmad_jax.interop.onnx_ops import Graph
+from deepmad_jax.interop.onnx_spot import Graph
 from deepmad_jax.tasks.detect import fcos, gfl
 from deepmad_jax.tasks.detect.dense import DenseDetector
 from deepmad_jax.tasks.detect.onnx_boxes import write_best, write_cut_off, write_kept, write_top

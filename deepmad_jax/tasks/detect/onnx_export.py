@@ -20,7 +20,7 @@ from typing import Any
 
 from deepmad_jax.interop.extras import need
 from deepmad_jax.interop.onnx_graph import model_of
-from deepmad_jax.interop.onnx_ops import Graph
+from deepmad_jax.interop.onnx_spot import Graph
 from deepmad_jax.tasks.detect import fcos, onnx_dense, onnx_two_stage, two_stage
 from deepmad_jax.tasks.detect.dense import STRIDES, DenseDetector
 from deepmad_jax.tasks.detect.onnx_parts import Size, write_pyramid

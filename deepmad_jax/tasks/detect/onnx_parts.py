@@ -5,7 +5,8 @@ Maps have channels first and sizes that are known, with every pixel on the image
 
 import numpy as np
 
-from deepmad_jax.interop.onnx_ops import PAST_ANY_END, Graph
+from deepmad_jax.interop.onnx_ops import PAST_ANY_END
+from deepmad_jax.interop.onnx_spot import Graph
 from deepmad_jax.nets.fpn import FPN
 from deepmad_jax.nets.parts import GROUP_NORM_EPSILON, GroupNorm
 from deepmad_jax.tasks.detect.tower import Branch

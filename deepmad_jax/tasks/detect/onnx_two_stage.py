@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmad_jax.interop.onnx_ops import Graph
+from deepmad_jax.interop.onnx_spot import Graph
 from deepmad_jax.tasks.detect import rpn, two_stage
 from deepmad_jax.tasks.detect.onnx_boxes import (
     write_best,

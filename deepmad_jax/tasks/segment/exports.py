@@ -15,7 +15,7 @@ from jax import export
 
 from deepmad_jax.interop.extras import need
 from deepmad_jax.interop.onnx_graph import model_of
-from deepmad_jax.interop.onnx_ops import Graph
+from deepmad_jax.interop.onnx_spot import Graph
 from deepmad_jax.interop.stablehlo import PLATFORMS
 from deepmad_jax.nets.block import EPSILON, LAYER_NORM_EPSILON
 from deepmad_jax.nets.parts import ConvNorm

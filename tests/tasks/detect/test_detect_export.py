@@ -194,7 +194,7 @@ def test_exported_boxes_of_every_size_are_read_off_their_maps(tmp_path):
     import onnx
 
     from deepmad_jax.interop.onnx_graph import model_of
-    from deepmad_jax.interop.onnx_ops import Graph
+    from deepmad_jax.interop.onnx_spot import Graph
     from deepmad_jax.tasks.detect.onnx_boxes import write_roi_align
     from deepmad_jax.tasks.detect.roi_align import from_pyramid, level_of
 
