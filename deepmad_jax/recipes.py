@@ -183,7 +183,6 @@ _ADAMW: Fields = {
     "segment.power": 1.0,
     "segment.warmup_steps": 1500,
     "segment.warmup_factor": 1e-6,
-    "segment.norm_maps": True,
 }
 
 SEGMENTATION_RECIPES: Mapping[str, Fields] = {
@@ -200,6 +199,7 @@ SEGMENTATION_RECIPES: Mapping[str, Fields] = {
         "train.learning_rate": 1e-4,
         "train.weight_decay": 0.05,
         "train.drop_path": 0.4,
+        "segment.norm_maps": True,  # Swin has its own
         "segment.decayed": "matrices",
         "segment.layer_decay": 0.9,
         "segment.window": 512,

@@ -21,6 +21,7 @@ RECIPES = {
     "upernet_resnet101": SGD,
     "upernet_deepmad_r50": SGD,
     "upernet_deepmad_29m": SGD,
+    "upernet_swin_t": ("adamw", 6e-5, 0.0, 1.0, 1500, 0.01, "no_norms", 0.3, 1.0, 0),
     "upernet_convnext_t": ("adamw", 1e-4, 0.0, 1.0, 1500, 0.05, "matrices", 0.4, 0.9, 512),
 }
 

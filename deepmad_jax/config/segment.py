@@ -43,7 +43,7 @@ class SegmentConfig:
         aux_weight: of its loss.
         dropout: probability of each channel before the classes to be zeroed for an image.
         pools: sides of the pooled maps.
-        norm_maps: a LayerNorm on each of the backbone's maps, as transformers and ConvNeXt have.
+        norm_maps: a LayerNorm on each of the backbone's maps, as ConvNeXt has; Swin always.
         pretrained: weights of the backbone: a run's workdir, or a file that `interop` reads, of the
             same architecture, with any number of classes. None: fresh ones.
         classes: how many; label 255 is none of them and not learned.

@@ -14,8 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from deepmad_jax.nets.block import EPSILON, LAYER_NORM_EPSILON
+from deepmad_jax.nets.block import EPSILON
 from deepmad_jax.nets.cpu_conv import conv_for_cpu
+
+LAYER_NORM_EPSILON = 1e-6
+"""Added to the variance by the LayerNorm of `layer_norm`, as ConvNeXt does."""
 
 GROUP_NORM_EPSILON = 1e-5
 """Added to the variance by every GroupNorm, as PyTorch does."""

@@ -49,17 +49,35 @@ class Backbone(nnx.Module):
         return [maps[place] for place in self.places]
 
 
-def pretrained(source: str, arch: Architecture, field: str) -> Network:
-    """The network with the weights that ``field`` of the config names.
+def as_backbone(arch: Architecture) -> Architecture:
+    """The form in which the architecture stands under other heads.
+
+    Swin's has a LayerNorm on each of its maps, and windows that never shrink; others are as they
+    are.
+    """
+    is_swin = arch.stages[-1].block == "swin"
+    return dataclasses.replace(arch, stage_norms=True) if is_swin else arch
+
+
+def take_pretrained(net: Network, source: str, field: str) -> None:
+    """Gives a backbone the weights that ``field`` of the config names; those it lacks stay fresh.
 
     Args:
-        source: a run's workdir, or a file of weights.
-        arch: what its layers must be; name, resolution and classes may differ.
+        net: of an architecture as `as_backbone` gives it, changed in place.
+        source: a run's workdir, or a file of weights, of a classifier.
         field: for messages, such as ``config.detect.pretrained``.
     Raises:
         InvalidConfig: no weights there, or of another architecture.
         UserError: weights that cannot be read.
     """
+    weights = nnx.to_flat_state(nnx.state(_classifier(source, net.arch, field)))
+    has = {path for path, _ in nnx.to_flat_state(nnx.state(net))}
+    nnx.update(net, nnx.from_flat_state([item for item in weights if item[0] in has]))
+
+
+def _classifier(source: str, arch: Architecture, field: str) -> Network:
+    """The classifier on ``arch`` with the weights in ``source``."""
+    arch = dataclasses.replace(arch, stage_norms=False)
     path = Path(source).expanduser()
     if trained.is_file_of_weights(path):
         net: Network | None = trained.from_weights(path, arch, "float32", None)

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-from flax import nnx
-
 from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config, DetectConfig
 from deepmad_jax.nets.adapt import freeze_before
-from deepmad_jax.tasks.backbone import Backbone, pretrained
+from deepmad_jax.tasks.backbone import Backbone, as_backbone, take_pretrained
 from deepmad_jax.tasks.classify.task import make_network
 
 
@@ -26,10 +24,9 @@ def make_backbone(
         UserError: weights that cannot be read.
     """
     detect = config.detect
-    net = make_network(arch, config.train)
+    net = make_network(as_backbone(arch), config.train)
     if detect.pretrained is not None and fresh:
-        source = pretrained(detect.pretrained, arch, "config.detect.pretrained")
-        nnx.update(net, nnx.state(source))
+        take_pretrained(net, detect.pretrained, "config.detect.pretrained")
     if detect.batch_norm != "trained":
         net = net.with_frozen_batch_norm(affine_trains=detect.batch_norm == "affine")
     return Backbone(

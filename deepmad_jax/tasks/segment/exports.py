@@ -17,8 +17,8 @@ from deepmad_jax.interop.extras import need
 from deepmad_jax.interop.onnx_graph import model_of
 from deepmad_jax.interop.onnx_spot import Graph
 from deepmad_jax.interop.stablehlo import PLATFORMS
-from deepmad_jax.nets.block import EPSILON, LAYER_NORM_EPSILON
-from deepmad_jax.nets.parts import ConvNorm
+from deepmad_jax.nets.block import EPSILON
+from deepmad_jax.nets.parts import LAYER_NORM_EPSILON, ConvNorm
 from deepmad_jax.nets.resize import averaging, resized
 from deepmad_jax.tasks.onnx_parts import shared, write_backbone, write_conv
 from deepmad_jax.tasks.segment.segmenter import STRIDES, Segmenter

@@ -9,7 +9,7 @@ from flax import nnx
 from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config, SegmentConfig
 from deepmad_jax.nets.parts import Making, layer_norm
-from deepmad_jax.tasks.backbone import Backbone, pretrained
+from deepmad_jax.tasks.backbone import Backbone, as_backbone, take_pretrained
 from deepmad_jax.tasks.classify.task import DTYPES, make_network
 from deepmad_jax.tasks.segment.loss import pixel_loss
 from deepmad_jax.tasks.segment.upernet import AuxiliaryHead, UperHead
@@ -80,10 +80,9 @@ def make_segmenter(arch: Architecture, config: Config, fresh: bool) -> Segmenter
         UserError: weights that cannot be read.
     """
     settings, segment = config.train, config.segment
-    net: Any = make_network(arch, settings)
+    net: Any = make_network(as_backbone(arch), settings)
     if segment.pretrained is not None and fresh:
-        source = pretrained(segment.pretrained, arch, "config.segment.pretrained")
-        nnx.update(net, nnx.state(source))
+        take_pretrained(net, segment.pretrained, "config.segment.pretrained")
     making = Making(
         np.random.default_rng(settings.seed),
         DTYPES[settings.dtype],
