@@ -509,7 +509,7 @@ def test_a_workdir_where_nothing_may_be_written_is_refused_before_the_design(
         (["--config", DIGITS, "--config.design.macs"], "--config.design.macs needs a value"),
         (["--config", DIGITS, "--config.name", "--workdir=x"], "--config.name needs a value"),
         (["--config", DIGITS, "--config.design.macs=1,000,000"], "a comma separates the items"),
-        (["--config", DIGITS, "--config.train.epochs=1"], "leave nothing of epochs=1"),
+        (["--config", DIGITS, "--config.train.epochs=1"], "leaves nothing of epochs=1"),
     ],
 )
 def test_a_command_that_means_nothing_says_what_would(
