@@ -166,6 +166,7 @@ def test_sigterm_in_an_evaluation_gives_it_up_and_the_run_goes_on_with_it(
     parts, whole, tmp_path, at
 ):
     whole_workdir, leaves = whole
+    own = tiny.make()  # whose evaluation step is for these batches alone
     batches_evaluated = []
 
     def evaluate(state):
@@ -178,7 +179,7 @@ def test_sigterm_in_an_evaluation_gives_it_up_and_the_run_goes_on_with_it(
 
     def interrupted(state):
         variables = variables_for_evaluation(state)
-        sum_over_batches(parts.eval_step, variables, evaluate(state), parts.mesh)
+        sum_over_batches(own.eval_step, variables, evaluate(state), own.mesh)
         return {"top1": int(jax.device_get(state.step)) / 100}
 
     with pytest.raises(SystemExit) as stopped:
