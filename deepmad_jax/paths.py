@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 from pathlib import Path
 
 from deepmad_jax.errors import InvalidConfig, UserError
@@ -26,6 +27,25 @@ def local(path: str | Path) -> Path:
             "Give such a path."
         )
     return Path(expand_home(text))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all.
+
+    Raises:
+        UserError: the disk is full, or the like.
+    """
+    # Of this process alone: parts of a study may write the same table at the same time.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(
+            f"{path} could not be written: {error.strerror}. What was there is intact. Make room "
+            "on the disk, or choose another --workdir."
+        ) from error
 
 
 def expand_home(text: str) -> str:

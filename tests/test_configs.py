@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deepmad_jax.config.load import parse
 from deepmad_jax.design.program import feasible
 from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.errors import InvalidConfig
+from tests.config_files import config_of
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 VARIANTS = [
@@ -85,12 +85,6 @@ RECIPES = {
     ),
     "cifar100": (1440, 5, 0, 0.2, 512, 5e-4, 0.01, 0.1, 0.2, 0.0, 0.5, 0.875, 0.5, "cifar"),
 }  # fmt: skip
-
-
-def config_of(file, variant=""):
-    config, workdir = parse(["main", "--config", f"{file}:{variant}" if variant else str(file)])
-    assert workdir == Path("runs") / config.name
-    return config
 
 
 @pytest.fixture(scope="module")

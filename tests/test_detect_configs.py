@@ -8,10 +8,10 @@ import pytest
 from flax import nnx
 
 from deepmad_jax.arch.reference import resolve
-from deepmad_jax.config.load import parse
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.recipes import BACKBONES, DETECTION_RECIPES
 from deepmad_jax.tasks.detect.detectors import make_detector
+from tests.config_files import config_of
 
 FOLDER = Path(__file__).parent.parent / "configs" / "detect"
 FILES = sorted(FOLDER.glob("*.py"))
@@ -23,12 +23,6 @@ RECIPES = {
     "mask_rcnn": (0.02, "linear", 0.001, 500, None, 1.0, True, 24, (16, 22), (800, 800)),
     "cascade_mask_rcnn": (0.02, "linear", 0.001, 500, None, 1.0, True, 20, (16, 19), (800, 800)),
 }
-
-
-def config_of(file, variant=""):
-    config, workdir = parse(["main", "--config", f"{file}:{variant}" if variant else str(file)])
-    assert workdir == Path("runs") / config.name
-    return config
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

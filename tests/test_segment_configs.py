@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from deepmad_jax.arch.reference import resolve
-from deepmad_jax.config.load import parse
 from deepmad_jax.recipes import ADE20K_IMAGES
 from deepmad_jax.train import Plan
+from tests.config_files import config_of
 
 FOLDER = Path(__file__).parent.parent / "configs" / "segment"
 FILES = sorted(FOLDER.glob("*.py"))
@@ -24,12 +24,6 @@ RECIPES = {
     "upernet_swin_t": ("adamw", 6e-5, 0.0, 1.0, 1500, 0.01, "no_norms", 0.3, 1.0, 0),
     "upernet_convnext_t": ("adamw", 1e-4, 0.0, 1.0, 1500, 0.05, "matrices", 0.4, 0.9, 512),
 }
-
-
-def config_of(file, variant=""):
-    config, workdir = parse(["main", "--config", f"{file}:{variant}" if variant else str(file)])
-    assert workdir == Path("runs") / config.name
-    return config
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -51,23 +51,23 @@ def replk(b: BlockShape) -> Layers:
     """One of the authors' layers: a block with the large kernel, then one of 1x1 convs."""
     width, r, kernel = b.width, b.r_out, b.kernel
     down = [
-        *_conv_norm("main", b.c_in, width, b.r_in, b.r_in, act="relu"),
-        *_conv_norm("main", width, width, b.r_in, r, 3, b.stride, width, act="relu"),
+        *_uniform(conv("main", b.c_in, width, b.r_in, b.r_in, act="relu")),
+        *_uniform(conv("main", width, width, b.r_in, r, 3, b.stride, width, act="relu")),
         Layer("fork", "shortcut", width, width, r, r),
     ]
     side_by_side = {"main": (kernel, kernel), "small": (SMALL_KERNEL, SMALL_KERNEL)}
     return [
         *(down if b.stride != 1 or b.c_in != width else ()),
         Layer("norm", "main", width, width, r, r),
-        *_conv_norm("main", width, width, r, r, act="relu"),
+        *_uniform(conv("main", width, width, r, r, act="relu")),
         *_side_by_side(width, r, side_by_side, "uniform"),
         Layer("act", "main", width, width, r, r, function="relu"),
-        *_conv_norm("main", width, width, r, r),
+        *_uniform(conv("main", width, width, r, r)),
         Layer("add", "main", width, width, r, r),
         Layer("fork", "shortcut", width, width, r, r),
         Layer("norm", "main", width, width, r, r),
-        *_conv_norm("main", width, b.inner, r, r, act="gelu"),
-        *_conv_norm("main", b.inner, width, r, r),
+        *_uniform(conv("main", width, b.inner, r, r, act="gelu")),
+        *_uniform(conv("main", b.inner, width, r, r)),
         Layer("add", "main", width, width, r, r),
     ]
 
@@ -76,10 +76,10 @@ def replk_stem(c_in: Number, width: Number, r_in: Number, r_conv: Number) -> Lay
     """Four convs, the first and the last of stride 2."""
     r = -(-r_conv // 2)
     return [
-        *_conv_norm("main", c_in, width, r_in, r_conv, 3, 2, act="relu"),
-        *_conv_norm("main", width, width, r_conv, r_conv, 3, 1, width, act="relu"),
-        *_conv_norm("main", width, width, r_conv, r_conv, act="relu"),
-        *_conv_norm("main", width, width, r_conv, r, 3, 2, width, act="relu"),
+        *_uniform(conv("main", c_in, width, r_in, r_conv, 3, 2, act="relu")),
+        *_uniform(conv("main", width, width, r_conv, r_conv, 3, 1, width, act="relu")),
+        *_uniform(conv("main", width, width, r_conv, r_conv, act="relu")),
+        *_uniform(conv("main", width, width, r_conv, r, 3, 2, width, act="relu")),
     ]
 
 
@@ -127,18 +127,8 @@ def _side_by_side(
     return layers + [Layer("join", branch, width, width, r, r) for branch in others]
 
 
-def _conv_norm(
-    branch: str,
-    c_in: Number,
-    c_out: Number,
-    r_in: Number,
-    r_out: Number,
-    kernel: Number = 1,
-    stride: Number = 1,
-    groups: Number = 1,
-    act: str | None = None,
-) -> Layers:
-    layers = conv(branch, c_in, c_out, r_in, r_out, kernel, stride, groups, act)
+def _uniform(layers: list[tuple[Number, Layer]]) -> Layers:
+    """What `conv` gives, its kernel drawn as PyTorch's default."""
     return [
         dataclasses.replace(layer, draw="uniform") if layer.kind == "conv" else layer
         for _, layer in layers

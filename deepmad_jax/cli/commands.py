@@ -1,6 +1,5 @@
 """The commands of ``deepmad``, in the order in which one uses them."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,12 +8,11 @@ import click
 import deepmad_jax
 from deepmad_jax.arch.spec import BLOCKS
 from deepmad_jax.arch.zoo import ZOO
-from deepmad_jax.cli.on_images import run_of, segment
+from deepmad_jax.cli.on_images import detect, segment
 from deepmad_jax.cli.options import Field, OneOfOrFile, field_options
 from deepmad_jax.cli.terminal import heading_lines, tell
 from deepmad_jax.compiled import keep_compiled_programs
 from deepmad_jax.config import EXPORTS, JOBS, Config
-from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.file import own_configs
 from deepmad_jax.config.load import field_list
 from deepmad_jax.design.program.problem import BUDGETS, Problem
@@ -200,27 +198,7 @@ def compare(networks: tuple[str, ...], pictures: str | None) -> None:
             click.echo(f"wrote {path}")
 
 
-@cli.command(short_help="Find things on image files with a trained detector.")
-@click.argument("images", nargs=-1, required=True, type=click.Path())
-@click.option("--workdir", metavar="DIR", required=True, help="Of a run that trained a detector.")
-@field_options(DetectConfig, only=("score",))
-def detect(images: tuple[str, ...], workdir: str, score: float | None) -> None:
-    """Find things on image files with a trained detector, and draw them.
-
-    Prints every box and leaves the drawn images in DIR/detected.
-
-    \b
-    deepmad detect street.jpg --workdir runs/fcos_deepmad_r50 --score 0.4
-    """
-    from deepmad_jax.paths import local
-
-    folder = local(workdir)
-    config = run_of(folder, "detect", "a detector")
-    changes: dict[str, Any] = {} if score is None else {"score": score}
-    chosen = dataclasses.replace(config.detect, images=images, **changes)
-    run(dataclasses.replace(config, jobs=("detect",), detect=chosen), folder)
-
-
+cli.add_command(detect)
 cli.add_command(segment)
 
 

@@ -1,17 +1,31 @@
 """What a trained run does with image files, as commands; `commands` lists them."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import click
 
 from deepmad_jax.cli.options import field_options
-from deepmad_jax.config import Config
+from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.load import recorded_config
 from deepmad_jax.config.segment import SegmentConfig
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.main import run
+
+
+@click.command(short_help="Find things on image files with a trained detector.")
+@click.argument("images", nargs=-1, required=True, type=click.Path())
+@click.option("--workdir", metavar="DIR", required=True, help="Of a run that trained a detector.")
+@field_options(DetectConfig, only=("score",))
+def detect(images: tuple[str, ...], workdir: str, **fields: Any) -> None:
+    """Find things on image files with a trained detector, and draw them.
+
+    Prints every box and leaves the drawn images in DIR/detected.
+
+    \b
+    deepmad detect street.jpg --workdir runs/fcos_deepmad_r50 --score 0.4
+    """
+    _look_at(images, workdir, "detect", "a detector", fields)
 
 
 @click.command(short_help="Give every pixel of image files a class with a trained network.")
@@ -28,20 +42,21 @@ def segment(images: tuple[str, ...], workdir: str, **fields: Any) -> None:
     deepmad segment street.jpg --workdir runs/upernet_deepmad_r50
     deepmad segment street.jpg --workdir runs/upernet_deepmad_r50 --scales 0.75,1,1.25 --mirrored
     """
+    _look_at(images, workdir, "segment", "a segmenter", fields)
+
+
+def _look_at(
+    images: tuple[str, ...], workdir: str, task: str, what: str, fields: dict[str, Any]
+) -> None:
+    """Runs the task's job on image files, with the run's own settings but for the fields given."""
     from deepmad_jax.paths import local
 
     folder = local(workdir)
-    config = run_of(folder, "segment", "a segmenter")
-    changes = {name: value for name, value in fields.items() if value is not None}
-    chosen = dataclasses.replace(config.segment, images=images, **changes)
-    run(dataclasses.replace(config, jobs=("segment",), segment=chosen), folder)
-
-
-def run_of(folder: Path, task: str, what: str) -> Config:
-    """The config of a run of that task; raises `InvalidConfig` for another's."""
     config = recorded_config(folder)
     if config.task != task:
         raise InvalidConfig(
             f"{folder} holds a run of the task {config.task}: give one that trained {what}."
         )
-    return config
+    changes = {name: value for name, value in fields.items() if value is not None}
+    chosen = dataclasses.replace(getattr(config, task), images=images, **changes)
+    run(dataclasses.replace(config, jobs=(task,), **{task: chosen}), folder)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from deepmad_jax.nets.tokens import resize_weights
+from deepmad_jax.nets.resize import resize_weights
 
 
 def resize_table(table: np.ndarray, shape: tuple[int, ...], method: str) -> np.ndarray | None:

@@ -5,7 +5,6 @@ overwritten before that is known.
 """
 
 import json
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.arch.textfile import read_text
 from deepmad_jax.config import Config
 from deepmad_jax.errors import MissingData, UserError
+from deepmad_jax.paths import write_whole
 
 
 def settle(config: Config, workdir: Path, architecture: Architecture) -> None:
@@ -177,22 +177,8 @@ def read_json(path: Path) -> Any:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all.
-
-    Raises:
-        UserError: the disk is full, or the like.
-    """
-    # Of this process alone: parts of a study may write the same table at the same time.
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        partial.write_text(text if text.endswith("\n") else text + "\n")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} could not be written: {error.strerror}. What was there is intact. Make room "
-            "on the disk, or choose another --workdir."
-        ) from error
+    """`write_whole`, with a newline at the end."""
+    write_whole(path, text if text.endswith("\n") else text + "\n")
 
 
 def finite(value: Any) -> Any:

@@ -5,6 +5,8 @@ well and whose gradient is two more. Half-pixel centres, nothing smoothed, as Py
 ``interpolate(align_corners=False)``; parts that may share a row, as its ``AdaptiveAvgPool2d``.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,9 +30,26 @@ def taps(positions: jax.Array, size: int) -> jax.Array:
 
 
 def interpolation(new: int, old: int) -> np.ndarray:
-    """The matrix (new, old) that makes a row of ``old`` pixels one of ``new``, float32."""
-    place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0.0, old - 1.0)[:, None]
-    return np.maximum(0.0, 1.0 - np.abs(place - np.arange(old))).astype(np.float32)
+    """The bilinear matrix (new, old) from a row of ``old`` pixels to one of ``new``, float32."""
+    return resize_weights(old, new, "bilinear").astype(np.float32)
+
+
+def resize_weights(n_in: int, n_out: int, method: str) -> np.ndarray:
+    """Matrix (n_out, n_in) that resizes one axis as PyTorch's ``interpolate`` does.
+
+    Half-pixel centres, the edge repeated, no antialiasing; ``bicubic`` with a = -0.75.
+    """
+    centres = (np.arange(n_out) + 0.5) * n_in / n_out - 0.5
+    matrix = np.zeros((n_out, n_in))
+    for i, centre in enumerate(centres):
+        if method == "bilinear":
+            centre = max(centre, 0.0)
+        first = math.floor(centre)
+        for place in range(first - 1, first + 3):
+            distance = abs(centre - place)
+            weight = max(1.0 - distance, 0.0) if method == "bilinear" else _cubic(distance)
+            matrix[i, min(max(place, 0), n_in - 1)] += weight
+    return matrix
 
 
 def averaging(parts: int, size: int) -> np.ndarray:
@@ -65,3 +84,10 @@ def resized(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 def pooled(x: jax.Array, side: int) -> jax.Array:
     """Means over ``side`` by ``side`` parts of the map, shape (batch, side, side, channels)."""
     return by_matrices(x, averaging(side, x.shape[1]), averaging(side, x.shape[2]))
+
+
+def _cubic(distance: float, a: float = -0.75) -> float:
+    """Keys's kernel of cubic convolution."""
+    if distance <= 1.0:
+        return ((a + 2.0) * distance - (a + 3.0)) * distance**2 + 1.0
+    return a * (((distance - 5.0) * distance + 8.0) * distance - 4.0) if distance < 2.0 else 0.0

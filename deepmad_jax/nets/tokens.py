@@ -20,6 +20,7 @@ import numpy as np
 from flax import nnx
 
 from deepmad_jax.arch import Layer
+from deepmad_jax.nets.resize import resize_weights
 
 MASK = -100.0
 """Added to the logit of tokens that lie in one shifted window but not side by side in the map: not
@@ -75,24 +76,6 @@ def sinusoid(rows: int, channels: int) -> np.ndarray:
     places = np.arange(channels)
     angles = np.arange(rows)[:, None] / 10000.0 ** (2 * (places // 2) / channels)
     return np.where(places % 2, np.cos(angles), np.sin(angles))[None].astype(np.float32)
-
-
-def resize_weights(n_in: int, n_out: int, method: str) -> np.ndarray:
-    """Matrix (n_out, n_in) that resizes one axis as PyTorch's ``interpolate`` does.
-
-    Half-pixel centres, the edge repeated, no antialiasing; ``bicubic`` with a = -0.75.
-    """
-    centres = (np.arange(n_out) + 0.5) * n_in / n_out - 0.5
-    matrix = np.zeros((n_out, n_in))
-    for i, centre in enumerate(centres):
-        if method == "bilinear":
-            centre = max(centre, 0.0)
-        first = math.floor(centre)
-        for place in range(first - 1, first + 3):
-            distance = abs(centre - place)
-            weight = max(1.0 - distance, 0.0) if method == "bilinear" else _cubic(distance)
-            matrix[i, min(max(place, 0), n_in - 1)] += weight
-    return matrix
 
 
 def as_map(x: jax.Array, height: int, width: int) -> jax.Array:
@@ -275,10 +258,3 @@ def apart(height: int, width: int, side: int, shift: int) -> np.ndarray:
     bands = (3 * down[:, None] + across).reshape(height // side, side, width // side, side)
     bands = bands.swapaxes(1, 2).reshape(-1, side**2)
     return (bands[:, :, None] != bands[:, None]).astype(np.float32)
-
-
-def _cubic(distance: float, a: float = -0.75) -> float:
-    """Keys's kernel of cubic convolution."""
-    if distance <= 1.0:
-        return ((a + 2.0) * distance - (a + 3.0)) * distance**2 + 1.0
-    return a * (((distance - 5.0) * distance + 8.0) * distance - 4.0) if distance < 2.0 else 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from deepmad_jax.arch import Architecture, cost, layer_table
 from deepmad_jax.arch.zoo import entry_of
-from deepmad_jax.report.tables import COLUMNS, Table, percent, printable, to_text
+from deepmad_jax.report.table import COLUMNS, Table, percent, printable, to_text
 
 _HEADER = ("", "px", "classes", "params", "MACs", "layers", "rho", "entropy", "last level", "top-1")
 _NOTE = """\

@@ -17,6 +17,7 @@ from deepmad_jax.report import tables
 from deepmad_jax.report.read import Run, finite, read
 from deepmad_jax.report.sections import describe, sections
 from deepmad_jax.report.segmentation import section_of
+from deepmad_jax.report.table import printable, to_html
 
 if TYPE_CHECKING:
     from deepmad_jax.report.pictures import Picture
@@ -72,8 +73,8 @@ def _page(workdir: Path, run: Run, pictures: "dict[str, Picture] | None") -> str
         _cards(run),
         figures.get("network", ""),
         f'<p class="note">{html.escape(NO_PICTURES)}</p>' if pictures is None else "",
-        tables.to_html(layers),
-        _side_by_side([tables.to_html(table) for table in others]),
+        to_html(layers),
+        _side_by_side([to_html(table) for table in others]),
         figures.get("entropy", ""),
         _section("Solver", figures.get("convergence", "")),
         _section("Training", _unreadable(run) + figures.get("training", "")),
@@ -83,7 +84,7 @@ def _page(workdir: Path, run: Run, pictures: "dict[str, Picture] | None") -> str
     ]
     template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     return string.Template(template).substitute(
-        title=html.escape(tables.printable(run.arch.name, 200)),
+        title=html.escape(printable(run.arch.name, 200)),
         lead=html.escape(describe(run.arch).replace(" x ", " × ")),
         body="\n".join(filter(None, parts)),
     )

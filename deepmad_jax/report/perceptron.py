@@ -6,7 +6,7 @@ from typing import Any
 from deepmad_jax.arch.cost import layer_params
 from deepmad_jax.arch.mlp import MlpArchitecture, mlp_table
 from deepmad_jax.report.read import finite, mapping
-from deepmad_jax.report.tables import COLUMNS, Table, printable, to_text
+from deepmad_jax.report.table import COLUMNS, Table, printable, to_text
 
 
 def perceptron_table(arch: MlpArchitecture, design: dict[str, Any]) -> str:

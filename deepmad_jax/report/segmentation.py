@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepmad_jax.report.read import PREDICTIONS, finite, mapping
-from deepmad_jax.report.tables import Table, printable, to_html
+from deepmad_jax.report.table import Table, printable, to_html
 
 MOST_CONFUSIONS = 12
 """Pairs of classes in the list of what was taken for what."""

@@ -1,11 +1,9 @@
-"""The numbers of a design as tables: built once as rows of text, rendered for terminal and HTML.
+"""The numbers of a design as tables of text (`table`), for a terminal and for HTML.
 
 Layer counts come from the layer table of `arch`; everything about the design is read from its
 results (``design.json``) as they stand. What the results do not hold is left out.
 """
 
-import dataclasses
-import html
 from collections.abc import Callable
 from typing import Any
 
@@ -15,31 +13,12 @@ from deepmad_jax.arch.rows import attends
 from deepmad_jax.arch.zoo import entry_of
 from deepmad_jax.report.read import finite, mapping, numbers, records
 from deepmad_jax.report.sections import describe, level_resolutions, sections
-
-COLUMNS = 100
-"""Width of a terminal that tables keep within."""
+from deepmad_jax.report.table import COLUMNS, Table, percent, printable, to_text
 
 BUDGETS = {"params": "params", "macs": "MACs", "rho": "rho"}
 """Keys of the budgets in ``design.json`` -> their names for a reader."""
 
 RHO = "depth over average width of the main path"
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Cells as text.
-
-    Attributes:
-        align: one of ``l`` and ``r`` a column.
-        total: whether the last row is a total, to be set off.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    align: str
-    total: bool = False
-    note: str = ""
 
 
 def design_table(arch: Architecture, design: dict[str, Any] | None = None) -> str:
@@ -106,70 +85,6 @@ def budget_use(arch: Architecture, design: dict[str, Any]) -> dict[str, tuple[An
     return {
         key: (finite(design.get(key, exact.get(key))), finite(budgets.get(key))) for key in BUDGETS
     }
-
-
-def printable(text: str, most: int) -> str:
-    """The text in one line of at most ``most`` characters, without control characters.
-
-    >>> printable("red\\x1b[31m\\n", 80)
-    'red?[31m?'
-    """
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    return clean if len(clean) <= most else clean[: most - 3] + "..."
-
-
-def percent(value: float) -> str:
-    """One decimal, or two where there are two, as accuracies are published."""
-    return f"{value:.1f}" if round(value, 1) == value else f"{value:.2f}"
-
-
-def to_text(table: Table) -> str:
-    """The table for a terminal: title, aligned columns, note.
-
-    Columns stand two spaces apart, or one where two would pass `COLUMNS`.
-    """
-    lines = [table.header, *table.rows] if any(table.header) else list(table.rows)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= COLUMNS else 1
-
-    def line(cells: tuple[str, ...]) -> str:
-        padded = (
-            cell.rjust(width) if side == "r" else cell.ljust(width)
-            for cell, width, side in zip(cells, widths, table.align, strict=True)
-        )
-        return (" " * gap).join(padded).rstrip()
-
-    rule = "-" * (sum(widths) + gap * (len(widths) - 1))
-    text = [line(cells) for cells in lines]
-    if any(table.header):
-        text.insert(1, rule)
-    if table.total:
-        text.insert(-1, rule)
-    return "\n".join([table.title, *text, *([table.note] if table.note else [])])
-
-
-def to_html(table: Table) -> str:
-    """The table as HTML, every cell escaped."""
-
-    def line(cells: tuple[str, ...], tag: str, cls: str = "") -> str:
-        inside = "".join(
-            f'<{tag} class="{side}">{html.escape(cell)}</{tag}>'
-            for cell, side in zip(cells, table.align, strict=True)
-        )
-        return f"<tr{cls}>{inside}</tr>"
-
-    last = len(table.rows) - 1
-    body = [
-        line(cells, "td", ' class="total"' if table.total and i == last else "")
-        for i, cells in enumerate(table.rows)
-    ]
-    head = f"<thead>{line(table.header, 'th')}</thead>" if any(table.header) else ""
-    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
-    rows = "\n".join(body)
-    return (
-        f"<h2>{html.escape(table.title)}</h2>\n"
-        f'<div class="scroll"><table>{head}<tbody>\n{rows}\n</tbody></table></div>{note}'
-    )
 
 
 def _layers(arch: Architecture) -> Table:
@@ -332,15 +247,11 @@ def _alternatives(arch: Architecture, design: dict[str, Any]) -> Table:
     """The design, then the networks that come next, one a row."""
     rows: list[tuple[str, ...]] = []
     best = finite(design.get("objective"))
-    for i, entry in enumerate([design, *records(design.get("alternatives"))]):
-        stages = (
-            arch.stages if i == 0 else records(mapping(entry.get("architecture")).get("stages"))
-        )
+    first = {**design, "architecture": arch.to_dict()}
+    for i, entry in enumerate([first, *records(design.get("alternatives"))]):
+        stages = records(mapping(entry.get("architecture")).get("stages"))
         widths, depths = (
-            " ".join(
-                _maybe(_whole, getattr(stage, name) if i == 0 else finite(stage.get(name)))
-                for stage in stages
-            )
+            " ".join(_maybe(_whole, finite(stage.get(name))) for stage in stages)
             for name in ("width", "depth")
         )
         objective = finite(entry.get("objective"))

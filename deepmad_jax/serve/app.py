@@ -25,6 +25,7 @@ from deepmad_jax.design.studies.sweep import solve_row
 from deepmad_jax.errors import InvalidConfig, UserError, did_you_mean
 from deepmad_jax.library import problem_of
 from deepmad_jax.report import canvas, network, tables
+from deepmad_jax.report.table import to_html
 
 FIELDS = ("macs", "params", "rho", "block", "resolution", "classes")
 """Fields of a problem that the page sets; no path is among them."""
@@ -71,7 +72,7 @@ def design(fields: Mapping[str, str]) -> dict[str, Any]:
     made = tables.tables(found.architecture, numbers)
     return {
         "network": drawn,
-        "tables": {table.title: tables.to_html(table) for table in made},
+        "tables": {table.title: to_html(table) for table in made},
         "objective": numbers["objective"],
         "macs": numbers["macs"],
         "params": numbers["params"],

@@ -5,26 +5,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from deepmad_jax import trained
 from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config
 from deepmad_jax.errors import MissingData
+from deepmad_jax.paths import write_whole
 from deepmad_jax.train import Checkpoints
 
 CLASSES = "classes.json"
 """Where a run's workdir has the names of its classes, by label."""
 
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
+PREDICTIONS = "predictions"
+"""Its folder for what the last evaluation found."""
 
 
 def write_classes(workdir: Path, names: tuple[str, ...]) -> None:
     """Leaves the names of the classes in a run's workdir."""
     write_whole(workdir / CLASSES, json.dumps(names) + "\n")
+
+
+def predictions_folder(workdir: Path, names: tuple[str, ...]) -> Path | None:
+    """Where an evaluation leaves what it found, the classes' names beside it.
+
+    None in all processes but the first, which write nothing.
+    """
+    if jax.process_index() > 0:
+        return None
+    write_classes(workdir, names)
+    return workdir / PREDICTIONS
 
 
 def load_with_classes(

@@ -124,8 +124,8 @@ def block_shares(params: Any, layer_decay: float) -> Any:
 
 
 def _scale_blocks(layer_decay: float) -> optax.GradientTransformation:
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def scaled(updates: Any, params: Any) -> Any:
         shares = block_shares(updates, layer_decay)
-        return jax.tree.map(lambda u, s: (u * s).astype(u.dtype), updates, shares), state
+        return jax.tree.map(lambda u, s: (u * s).astype(u.dtype), updates, shares)
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.stateless(scaled)

@@ -8,7 +8,8 @@ import pytest
 from deepmad_jax.arch import Architecture, Stage, Stem
 from deepmad_jax.arch.zoo import ZOO, zoo
 from deepmad_jax.report import compare_table, design_table, sensitivity_tables
-from deepmad_jax.report.tables import Table, level_weights, tables, to_html, to_text
+from deepmad_jax.report.table import Table, to_html, to_text
+from deepmad_jax.report.tables import level_weights, tables
 
 # Params and MACs of the published networks as the released PyTorch code counts them (classifier
 # and squeezes included); r18 is the best design known for the ResNet-18 budgets.

@@ -19,10 +19,10 @@ from deepmad_jax.data.boxed import eval_batches, num_canvases
 from deepmad_jax.data.coco import CocoDataset
 from deepmad_jax.data.coco_index import Index, read_index
 from deepmad_jax.errors import UserError
+from deepmad_jax.paths import write_whole
 from deepmad_jax.tasks.detect.average_precision import Judge
 from deepmad_jax.tasks.detect.functions import make_detect_fn
 from deepmad_jax.tasks.detect.masks import FOREGROUND, paste
-from deepmad_jax.tasks.loaded import write_whole
 from deepmad_jax.train import (
     TrainState,
     make_eval_step,

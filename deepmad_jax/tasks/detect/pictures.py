@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw
 from deepmad_jax.config import DetectConfig
 from deepmad_jax.data.boxed import Boxed, canvas_of
 from deepmad_jax.data.coco_index import Annotated
-from deepmad_jax.data.decode import CorruptImage, decode, size_of
-from deepmad_jax.errors import MissingData, UserError
+from deepmad_jax.data.decode import size_of
 from deepmad_jax.tasks.colours import colour_of
 from deepmad_jax.tasks.detect.functions import make_detect_fn
 from deepmad_jax.tasks.detect.masks import FOREGROUND, paste
+from deepmad_jax.tasks.named_images import looked_at
 from deepmad_jax.tasks.task import split_network
 
 MASK_SHARE = 0.45
@@ -67,19 +67,8 @@ def draw_detections(
     """
     find, drawn = make_finder(net, detect), []
     folder.mkdir(parents=True, exist_ok=True)
-    for place, name in enumerate(detect.images):
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise MissingData(f"There is no image {path}: name files with --config.detect.images.")
-        data = path.read_bytes()
-        try:
-            found, pixels = find(data), decode(data, 3)
-        except CorruptImage as error:
-            raise UserError(f"{path} is no image that can be read ({error}).") from error
-        # Two files may have one name, in two folders.
-        taken = {out.name for out, _ in drawn}
-        out = folder / f"{path.stem}.png"
-        out = folder / f"{path.stem}_{place}.png" if out.name in taken else out
+    for stem, pixels, found in looked_at(detect.images, "config.detect.images", find):
+        out = folder / f"{stem}.png"
         draw(pixels, found, names).save(out)
         drawn.append((out, found))
     return drawn

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import grain
-import jax
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -19,7 +18,7 @@ from deepmad_jax.tasks.detect.detectors import WITH_MASKS, make_detector
 from deepmad_jax.tasks.detect.evaluation import make_evaluator
 from deepmad_jax.tasks.detect.functions import make_loss_fn
 from deepmad_jax.tasks.detect.optimizer import make_optimizer
-from deepmad_jax.tasks.loaded import write_classes
+from deepmad_jax.tasks.loaded import predictions_folder
 from deepmad_jax.train import Plan, TrainState
 from deepmad_jax.train.step import LossFn
 
@@ -92,10 +91,7 @@ class Detection:
         mesh: Mesh,
         workdir: Path,
     ) -> Callable[[TrainState], dict[str, Any]]:
-        folder = None
-        if jax.process_index() == 0:
-            folder = workdir / "predictions"
-            write_classes(workdir, data.dataset.names)
+        folder = predictions_folder(workdir, data.dataset.names)
         return make_evaluator(graphdef, data.dataset, config, mesh, folder)
 
     def summary(self, line: dict[str, Any]) -> str:

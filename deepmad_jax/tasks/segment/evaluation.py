@@ -17,7 +17,7 @@ from deepmad_jax.config import Config
 from deepmad_jax.data.masked import decoded, eval_batches, forms_of
 from deepmad_jax.data.pairs import PairDataset
 from deepmad_jax.errors import UserError
-from deepmad_jax.tasks.loaded import write_whole
+from deepmad_jax.paths import write_whole
 from deepmad_jax.tasks.segment.functions import make_judge_fn
 from deepmad_jax.tasks.segment.pictures import fitted, painted, with_legend
 from deepmad_jax.tasks.segment.scores import Scores, scores_of

@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from deepmad_jax.config import SegmentConfig
-from deepmad_jax.data.decode import CorruptImage, decode, size_of
+from deepmad_jax.data.decode import size_of
 from deepmad_jax.data.masked import Form, Wholes, eval_sizes
 from deepmad_jax.data.pairs import IGNORED
-from deepmad_jax.errors import MissingData, UserError
 from deepmad_jax.tasks.colours import colour_of
+from deepmad_jax.tasks.named_images import looked_at
 from deepmad_jax.tasks.segment.functions import make_judge_fn
 from deepmad_jax.tasks.segment.judging import ROWS
 from deepmad_jax.tasks.task import split_network
@@ -65,18 +65,7 @@ def draw_classes(
     """
     classes_of, drawn = make_painter(net, segment), []
     folder.mkdir(parents=True, exist_ok=True)
-    for place, name in enumerate(segment.images):
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise MissingData(f"There is no image {path}: name files with --config.segment.images.")
-        data = path.read_bytes()
-        try:
-            found, pixels = classes_of(data), decode(data, 3)
-        except CorruptImage as error:
-            raise UserError(f"{path} is no image that can be read ({error}).") from error
-        # Two files may have one name, in two folders.
-        taken = {out.name for out, _ in drawn}
-        stem = f"{path.stem}_{place}" if f"{path.stem}.png" in taken else path.stem
+    for stem, pixels, found in looked_at(segment.images, "config.segment.images", classes_of):
         out = folder / f"{stem}.png"
         with_legend([painted(pixels, found, len(names))], [found], names).save(out)
         indexed(found, len(names)).save(folder / f"{stem}_classes.png")

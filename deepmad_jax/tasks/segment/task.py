@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import grain
-import jax
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -15,7 +14,7 @@ from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config
 from deepmad_jax.data.masked import train_batches
 from deepmad_jax.data.pairs import PairDataset, open_pairs
-from deepmad_jax.tasks.loaded import write_classes
+from deepmad_jax.tasks.loaded import predictions_folder
 from deepmad_jax.tasks.segment.evaluation import make_evaluator
 from deepmad_jax.tasks.segment.functions import make_loss_fn
 from deepmad_jax.tasks.segment.optimizer import make_optimizer
@@ -85,10 +84,7 @@ class Segmentation:
         mesh: Mesh,
         workdir: Path,
     ) -> Callable[[TrainState], dict[str, Any]]:
-        folder = None
-        if jax.process_index() == 0:
-            folder = workdir / "predictions"
-            write_classes(workdir, data.dataset.names)
+        folder = predictions_folder(workdir, data.dataset.names)
         return make_evaluator(graphdef, data.dataset, config, mesh, folder)
 
     def summary(self, line: dict[str, Any]) -> str:

@@ -9,21 +9,14 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from tests.tasks import recorded
+from tests.tasks.recorded import nhwc, set_conv
+
 FOLDER = Path(__file__).parents[2] / "fixtures" / "detect"
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def load(name):
-    with np.load(FOLDER / f"{name}.npz") as file:
-        return {key: file[key] for key in file.files}
-
-
-def below(arrays, prefix):
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-
-def nhwc(x):
-    return np.transpose(x, (0, 2, 3, 1)) if x.ndim == 4 else x
+    return recorded.load(FOLDER / f"{name}.npz")
 
 
 def maps(arrays, name):
@@ -32,17 +25,6 @@ def maps(arrays, name):
     while f"{name}{len(out)}" in arrays:
         out.append(nhwc(arrays[f"{name}{len(out)}"]))
     return out
-
-
-def set_conv(module, arrays, key):
-    """Weights of a conv (OIHW) or dense layer (out, in), and a bias where there is one."""
-    weight = arrays[f"{key}.weight"]
-    weight = weight.transpose((2, 3, 1, 0) if weight.ndim == 4 else (1, 0))
-    assert module.kernel[...].shape == weight.shape
-    module.kernel[...] = jnp.asarray(weight)
-    assert (f"{key}.bias" in arrays) == (module.bias is not None)
-    if module.bias is not None:
-        module.bias[...] = jnp.asarray(arrays[f"{key}.bias"])
 
 
 def set_branch(branch, arrays, key):

@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +6,8 @@ from test_detect_job import lines_of
 
 from deepmad_jax.data.shapes import draw_shapes
 from launch.local_processes import free_port
+from tests.tasks.side_by_side import assert_close, finish, start
 
-ROOT = Path(__file__).parents[3]
 WORKER = Path(__file__).parent / "detect_worker.py"
 
 
@@ -21,42 +18,12 @@ def root(tmp_path_factory):
     return root
 
 
-def start(arguments, devices=1):
-    environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(WORKER.parent)]),
-    }
-    return subprocess.Popen(
-        [sys.executable, str(WORKER), *map(str, arguments)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-    )
-
-
-def finish(*processes):
-    for process in processes:
-        text, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, text
-
-
-def assert_close(ours, wanted, rtol, atol):
-    with np.load(ours) as a, np.load(wanted) as b:
-        assert set(a.files) == set(b.files)
-        for name in a.files:
-            if name != "__devices__":
-                np.testing.assert_allclose(a[name], b[name], rtol=rtol, atol=atol, err_msg=name)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["fcos", "gfl", "mask_rcnn", "cascade_mask_rcnn"])
 def test_gradients_of_four_devices_are_those_of_one(root, tmp_path, head):
     for devices in (1, 4):
         out = tmp_path / f"{devices}.npz"
-        finish(start(["gradients", out, root, head], devices))
+        finish(start(WORKER, ["gradients", out, root, head], devices))
         with np.load(out) as file:
             assert file["__devices__"] == devices
     # Sums over images in another order.
@@ -65,11 +32,11 @@ def test_gradients_of_four_devices_are_those_of_one(root, tmp_path, head):
 
 @pytest.mark.slow
 def test_training_of_two_processes_is_that_of_one(root, tmp_path):
-    finish(start(["train", tmp_path / "alone", root, "fcos"]))
+    finish(start(WORKER, ["train", tmp_path / "alone", root, "fcos"]))
     address = f"127.0.0.1:{free_port()}"
     finish(
         *(
-            start(["train", tmp_path / "together", root, "fcos", f"{address},2,{i}"])
+            start(WORKER, ["train", tmp_path / "together", root, "fcos", f"{address},2,{i}"])
             for i in range(2)
         )
     )

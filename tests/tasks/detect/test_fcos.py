@@ -5,23 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from detect_fixtures import (
-    CLOSE,
-    assert_same_detections,
-    below,
-    ground_truth,
-    load,
-    maps,
-    nhwc,
-    of_image,
-    set_branch,
-    set_conv,
-)
+from detect_fixtures import assert_same_detections, ground_truth, load, maps, of_image, set_branch
 from flax import nnx
 
 from deepmad_jax.nets.parts import Making
 from deepmad_jax.tasks.detect import fcos, fcos_loss
 from deepmad_jax.tasks.detect.levels import inside_maps, per_place, sizes_of
+from tests.tasks.recorded import CLOSE, below, nhwc, set_conv
 
 FIXTURE = load("fcos")
 CLASSES = int(FIXTURE["num_classes"])

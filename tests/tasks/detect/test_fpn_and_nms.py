@@ -1,12 +1,13 @@
 import jax
 import numpy as np
 import pytest
-from detect_fixtures import CLOSE, below, load, maps, set_conv
+from detect_fixtures import load, maps
 from flax import nnx
 
 from deepmad_jax.nets import fpn
 from deepmad_jax.nets.parts import Making
 from deepmad_jax.tasks.detect.nms import best_detections, nms
+from tests.tasks.recorded import CLOSE, below, set_conv
 
 EXTRAS = {"fcos": fpn.FCOS_EXTRA, "gfl": fpn.GFL_EXTRA, "maskrcnn": fpn.MASK_RCNN_EXTRA}
 PYRAMIDS = load("fpn")

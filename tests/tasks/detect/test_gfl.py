@@ -5,18 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from detect_fixtures import (
-    CLOSE,
-    assert_same_detections,
-    below,
-    ground_truth,
-    load,
-    maps,
-    nhwc,
-    of_image,
-    set_branch,
-    set_conv,
-)
+from detect_fixtures import assert_same_detections, ground_truth, load, maps, of_image, set_branch
 from flax import nnx
 
 from deepmad_jax.nets.parts import Making
@@ -24,6 +13,7 @@ from deepmad_jax.tasks.detect import atss, gfl, losses
 from deepmad_jax.tasks.detect import boxes as b
 from deepmad_jax.tasks.detect.gfl_loss import gfl_losses
 from deepmad_jax.tasks.detect.levels import counts, sizes_of
+from tests.tasks.recorded import CLOSE, below, nhwc, set_conv
 
 FIXTURE = load("gfl")
 CLASSES = int(FIXTURE["num_classes"])

@@ -2,13 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from detect_fixtures import CLOSE, below, load, maps, nhwc, set_conv
+from detect_fixtures import load, maps
 from flax import nnx
 
 from deepmad_jax.nets.parts import Making
 from deepmad_jax.tasks.detect import boxes as b
 from deepmad_jax.tasks.detect import masks, matching, roi_align, roi_heads, rpn
 from deepmad_jax.tasks.detect.levels import sizes_of
+from tests.tasks.recorded import CLOSE, below, nhwc, set_conv
 
 FIXTURE = load("maskrcnn")
 MAKING = Making(np.random.default_rng(0))

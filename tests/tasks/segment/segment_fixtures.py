@@ -13,23 +13,15 @@ from flax import nnx
 
 from deepmad_jax.nets.parts import Making
 from deepmad_jax.tasks.segment.upernet import AuxiliaryHead, UperHead
+from tests.tasks import recorded
+from tests.tasks.recorded import nhwc, set_conv
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "segment"
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 POOLS = (1, 2, 3, 6)
 
 
 def load(name):
-    with np.load(FOLDER / f"{name}.npz") as file:
-        return {key: file[key] for key in file.files}
-
-
-def below(arrays, prefix):
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-
-def nhwc(x):
-    return np.transpose(x, (0, 2, 3, 1))
+    return recorded.load(FOLDER / f"{name}.npz")
 
 
 def maps(arrays):
@@ -91,15 +83,6 @@ def pixels_of(path, sizes):
         return batch * POOLS[path[1]] ** 2
     place = {"context": 3, "fuse": 0, "hidden": 0}.get(path[0])
     return math.prod(sizes[path[1] if place is None else place])
-
-
-def set_conv(conv, state, key):
-    weight = state[f"{key}.weight"].transpose(2, 3, 1, 0)
-    assert conv.kernel[...].shape == weight.shape
-    conv.kernel[...] = jnp.asarray(weight)
-    assert (f"{key}.bias" in state) == (conv.bias is not None)
-    if conv.bias is not None:
-        conv.bias[...] = jnp.asarray(state[f"{key}.bias"])
 
 
 def set_conv_norm(part, state, key):

@@ -3,21 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from segment_fixtures import (
-    CLOSE,
-    POOLS,
-    auxiliary_head,
-    before_training,
-    below,
-    load,
-    maps,
-    nhwc,
-    uper_head,
-)
+from segment_fixtures import POOLS, auxiliary_head, before_training, load, maps, uper_head
 
 from deepmad_jax.nets.parts import drop_channels
 from deepmad_jax.nets.resize import averaging, interpolation, resized
 from deepmad_jax.tasks.segment.loss import IGNORED, pixel_loss
+from tests.tasks.recorded import CLOSE, below, nhwc
 
 FIXTURE = load("upernet")
 KEYS = jax.random.split(jax.random.key(3), 2)
