@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from deepmad_jax.arch import cost, layer_table
-from deepmad_jax.arch.spec import BLOCKS
+from deepmad_jax.arch.spec import PAPER_BLOCKS
 from deepmad_jax.design.program.evaluate import Numbers, Point, data_of, evaluate, form_of
 from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.design.program.limits import COLUMNS
@@ -49,7 +49,9 @@ def drawn_problems(count: int = COUNT, seed: int = SEED) -> tuple[Problem, ...]:
         rng = np.random.default_rng([seed, i])
         problem = None
         while problem is None:
-            problem = _drawn(rng, BLOCKS[i % len(BLOCKS)], 1 + i // len(BLOCKS) % 8)
+            problem = _drawn(
+                rng, PAPER_BLOCKS[i % len(PAPER_BLOCKS)], 1 + i // len(PAPER_BLOCKS) % 8
+            )
         problems.append(problem)
     return tuple(problems)
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from deepmad_jax.recipes import Fields
 
 _SHARED: Fields = {
-    "jobs": ("train", "evaluate"),
     "data.source": "tfds",
     "data.name": "imagenet2012",
     "data.train_augment": "crop",
@@ -41,6 +40,15 @@ _SHARED: Fields = {
 }
 
 _REPEATED: Fields = {"data.repeats": 3, "train.ema_decay": 0.99996}
+
+_CONVNEXT: Fields = {
+    **_SHARED,
+    "train.learning_rate": 4e-3,
+    "train.batch_size": 4096,
+    "train.warmup_epochs": 20.0,
+    "train.ema_decay": 0.9999,
+    "train.final_learning_rate": 1e-6,
+}
 
 FAMILY_RECIPES: Mapping[str, Fields] = {
     "swin": {
@@ -81,15 +89,8 @@ FAMILY_RECIPES: Mapping[str, Fields] = {
         "train.ema_decay": 0.99996,
         "data.eval_crop": 0.9,
     },
-    "slak": {
-        **_SHARED,
-        "train.learning_rate": 4e-3,
-        "train.batch_size": 4096,
-        "train.warmup_epochs": 20.0,
-        "train.ema_decay": 0.9999,
-        "train.final_learning_rate": 1e-6,
-        "train.sparsity": 0.4,
-    },
+    "convnext": _CONVNEXT,
+    "slak": {**_CONVNEXT, "train.sparsity": 0.4},
     "replknet": {
         **_SHARED,
         "train.learning_rate": 4e-3,
@@ -135,4 +136,5 @@ NETWORK_RECIPES: Mapping[str, tuple[str, Fields]] = {
 def own_recipe(name: str) -> Fields:
     """All that differs from the defaults where a network is trained as its authors did."""
     family, own = NETWORK_RECIPES[name]
-    return {**FAMILY_RECIPES[family], **own, "architecture": name, "name": name}
+    named = {"jobs": ("train", "evaluate"), "architecture": name, "name": name}
+    return {**FAMILY_RECIPES[family], **own, **named}

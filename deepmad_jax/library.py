@@ -17,7 +17,7 @@ import numpy as np
 from deepmad_jax.arch import Architecture, reference
 from deepmad_jax.arch import zoo as published
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_IMAGES, SMALL_PX
+from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_PX, for_small_images
 from deepmad_jax.errors import InvalidConfig, UserError
 from deepmad_jax.fields import (
     Channels,
@@ -99,9 +99,10 @@ def problem_of(**fields: Any) -> Problem:
         raise InvalidConfig(
             "design needs a budget: give macs (multiply-accumulates an image), params, or both."
         )
-    defaults = DEFAULTS.get(fields.get("block", Problem.block), {})
+    kinds = fields.get("blocks") or (Problem.block,)
+    defaults = DEFAULTS.get(fields.get("block", kinds[0]), {})
     if fields.get("resolution", Problem.resolution) <= SMALL_PX:
-        defaults = {**defaults, **SMALL_IMAGES}
+        defaults = for_small_images(defaults)
     return Problem(**{**defaults, **fields})
 
 

@@ -232,6 +232,9 @@ BOTTLENECK_SPACE = _in_design(spaces.BOTTLENECK)
 MOBILE_SPACE = _in_design(spaces.MOBILE)
 INVERTED_SPACE = _in_design(spaces.INVERTED)
 CIFAR_SPACE = _in_design(spaces.CIFAR)
+CONVNEXT_SPACE = _in_design(spaces.CONVNEXT)
+ATTENTION_SPACE = _in_design(spaces.ATTENTION)
+HYBRID_SPACE = _in_design(spaces.HYBRID)
 """`design.program.spaces`, as `set_fields` takes them."""
 
 

@@ -24,7 +24,7 @@ from deepmad_jax.design import designer
 from deepmad_jax.design.program import feasible
 from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import Problem
-from deepmad_jax.design.program.spaces import DEFAULTS, SMALL_IMAGES
+from deepmad_jax.design.program.spaces import DEFAULTS, for_small_images
 from deepmad_jax.errors import InvalidConfig, MissingData, UserError
 from deepmad_jax.interop import from_network
 from deepmad_jax.nets import Network
@@ -111,7 +111,7 @@ def test_every_block_kind_has_defaults_whose_space_holds_its_baselines_budget():
         assert defaults["block"] == block
         # Of MobileNetV2, the smallest of the paper's ImageNet budgets, and of ResNet-20.
         feasible.check_floors(prepare(Problem(macs=320e6, params=3.5e6, **defaults)))
-        small = {**defaults, **SMALL_IMAGES}
+        small = for_small_images(defaults)
         feasible.check_floors(prepare(Problem(resolution=32, macs=41e6, params=28e4, **small)))
 
 
@@ -156,7 +156,7 @@ def test_a_design_takes_text_and_arrays_and_chooses_its_space_by_them(monkeypatc
         with pytest.raises(InvalidConfig, match="enough"):
             dm.design(**fields)
     assert asked[0] == asked[1]
-    assert asked[1][0].strides == SMALL_IMAGES["strides"]
+    assert asked[1][0].strides == (1, 2, 2)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,8 @@
-"""The block kinds of other published networks: ResNet, MobileNetV2, EfficientNet, ConvNeXt.
+"""The block kinds of other published networks: ResNet, MobileNetV2, EfficientNet.
 
 As `blocks.py`, but for ints only: nothing is designed from them. Sources: ResNet (He et al. 2015,
 arXiv 1512.03385; the stride on the kxk conv of a bottleneck, as torchvision has it), MobileNetV2
-(Sandler et al. 2018, arXiv 1801.04381), EfficientNet (Tan and Le 2019, arXiv 1905.11946), ConvNeXt
-(Liu et al. 2022, arXiv 2201.03545).
+(Sandler et al. 2018, arXiv 1801.04381), EfficientNet (Tan and Le 2019, arXiv 1905.11946).
 """
 
 from collections.abc import Callable
@@ -70,32 +69,12 @@ def _squeeze(inner: int, squeezed: int, r: int, act: str) -> list[tuple[Number, 
     return [(1, layer) for layer in layers]
 
 
-def _convnext(b: BlockShape) -> list[tuple[Number, Layer]]:
-    width, inner, r = b.width, b.inner, b.r_out
-    down = [
-        Layer("layer_norm", "main", b.c_in, b.c_in, b.r_in, b.r_in),
-        Layer("conv", "main", b.c_in, width, b.r_in, r, b.stride, b.stride, bias=True),
-        Layer("fork", "shortcut", width, width, r, r),
-    ]
-    block = [
-        Layer("conv", "main", width, width, r, r, b.kernel, 1, width, bias=True),
-        Layer("layer_norm", "main", width, width, r, r),
-        Layer("conv", "main", width, inner, r, r, bias=True),
-        Layer("act", "main", inner, inner, r, r, function="gelu"),
-        Layer("conv", "main", inner, width, r, r, bias=True),
-        Layer("layer_scale", "main", width, width, r, r),
-    ]
-    layers = down + block if _changes_shape(b) else block
-    return [*((1, layer) for layer in layers), *_add(b, act=False)]
-
-
 BASELINES: dict[str, Callable[[BlockShape], list[tuple[Number, Layer]]]] = {
     "res_basic": _res_basic,
     "res_basic_pad": _res_basic_pad,
     "res_bottleneck": _res_bottleneck,
     "inverted": _inverted,
     "inverted_se": _inverted_se,
-    "convnext": _convnext,
 }
 
 

@@ -1,7 +1,8 @@
-"""The block kinds a network can be designed from, as the authors' released code builds them.
+"""The block kinds the paper designs from, as the authors' released code builds them.
 
 Each function gives the layers of one block as ``(count, layer)``, count 0 or 1. They read ints,
-arrays over stages, and symbols (see `rows.py`). The kinds of other networks: `baseline_blocks.py`.
+arrays over stages, and symbols (see `rows.py`). Further kinds to design from: `further_blocks.py`;
+those of other networks: `baseline_blocks.py`.
 """
 
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def _basic(b: BlockShape) -> list[tuple[Number, Layer]]:
     return [
         *conv("main", b.c_in, b.inner, b.r_in, b.r_in, b.kernel, 1, b.groups, act="relu"),
         *conv("main", b.inner, b.width, b.r_in, b.r_out, b.kernel, b.stride, b.groups),
-        *_shortcut(b, projection=_differ(b)),
+        *_shortcut(b, projection=differ(b)),
         *_join(b, "relu"),
     ]
 
@@ -48,13 +49,13 @@ def _k1kx(b: BlockShape) -> list[tuple[Number, Layer]]:
     return [
         *conv("main", b.c_in, b.inner, b.r_in, b.r_in, act="relu"),
         *conv("main", b.inner, b.width, b.r_in, b.r_out, b.kernel, b.stride, b.groups),
-        *_shortcut(b, projection=_differ(b)),
+        *_shortcut(b, projection=differ(b)),
         *_join(b, "relu"),
     ]
 
 
 def _mbconv(b: BlockShape, squeeze: bool = False) -> list[tuple[Number, Layer]]:
-    joins = 1 - _differ(b)
+    joins = 1 - differ(b)
     # As released: SiLU came with the squeeze, without it ReLU stayed (tests/fixtures/mbconv_a.npz).
     act = "silu" if squeeze else "relu"
     return [
@@ -62,7 +63,7 @@ def _mbconv(b: BlockShape, squeeze: bool = False) -> list[tuple[Number, Layer]]:
         *conv("main", b.inner, b.inner, b.r_in, b.r_out, b.kernel, b.stride, b.inner, act=act),
         *(_squeeze(b) if squeeze else ()),
         *conv("main", b.inner, b.width, b.r_out, b.r_out),
-        (joins * _strided(b), Layer("pool", "shortcut", b.c_in, b.c_in, b.r_in, b.r_out, 2, 2)),
+        (joins * strided(b), Layer("pool", "shortcut", b.c_in, b.c_in, b.r_in, b.r_out, 2, 2)),
         *_join(b, act, joins),
     ]
 
@@ -84,7 +85,7 @@ def _shortcut(b: BlockShape, projection: Number) -> list[tuple[Number, Layer]]:
     """2x2 average pool where the block strides, then a projection where ``projection`` is 1."""
     pool = Layer("pool", "shortcut", b.c_in, b.c_in, b.r_in, b.r_out, 2, 2)
     return [
-        (_strided(b), pool),
+        (strided(b), pool),
         *conv("shortcut", b.c_in, b.width, b.r_out, b.r_out, count=projection),
     ]
 
@@ -106,20 +107,21 @@ def _join(b: BlockShape, act: str, joins: Number = 1) -> list[tuple[Number, Laye
     ]
 
 
-def _differ(b: BlockShape) -> Number:
+def differ(b: BlockShape) -> Number:
     """1 where the block changes the width, read by mode where it is not an integer."""
     if not b.first or b.mode == "lower":
         return 0
     if b.mode == "smooth":
         return 1
-    return _count(b.c_in != b.width)
+    return count(b.c_in != b.width)
 
 
-def _strided(b: BlockShape) -> Number:
-    return _count(b.stride == 2)
+def strided(b: BlockShape) -> Number:
+    """1 where the block halves the map."""
+    return count(b.stride == 2)
 
 
-def _count(condition: Any) -> Number:
+def count(condition: Any) -> Number:
     return int(condition) if isinstance(condition, bool) else condition * 1
 
 

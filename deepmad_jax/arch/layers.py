@@ -4,7 +4,8 @@ A row is ``(repeat, layer)``. The first block of a stage and its repeated blocks
 so a relaxed depth enters as ``(depth - 1) * row`` and stays differentiable. The design program, the
 network builder, the tables and both counting conventions read these rows; nothing else in the
 package knows what a block contains. What a row holds is said in `rows.py`, what a block in
-`blocks.py`, `baseline_blocks.py`, `token_blocks.py` and `large_kernel_blocks.py`.
+`blocks.py`, `further_blocks.py`, `baseline_blocks.py`, `token_blocks.py` and
+`large_kernel_blocks.py`.
 """
 
 import itertools
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from deepmad_jax.arch.baseline_blocks import BASELINES
 from deepmad_jax.arch.blocks import DESIGNED, se_width
 from deepmad_jax.arch.compared_ends import compared_head, compared_stem
+from deepmad_jax.arch.further_blocks import FURTHER
 from deepmad_jax.arch.large_kernel_blocks import LARGE_KERNEL_BLOCKS, merged
 from deepmad_jax.arch.rows import BlockShape, Layer, Mode, Number, Row, conv
 from deepmad_jax.arch.spec import Architecture
@@ -51,6 +53,7 @@ def layer_table(arch: Architecture) -> list[Row]:
             arch.stem.kind,
             arch.activation,
             None if family is None else family.draw,
+            positions=arch.positions,
         )
     else:
         rows = [Row("stem", 1, layer) for layer in compared_stem(arch)]
@@ -72,6 +75,7 @@ def layer_table(arch: Architecture) -> list[Row]:
             activation=arch.activation,
             heads=stage.heads,
             words=stage.words,
+            head_width=stage.head_width,
             backbone=arch.stage_norms,
         )
         if arch.merged:
@@ -101,13 +105,14 @@ def out_resolution(resolution: Number, stride: Number) -> Number:
 def stem_rows(
     in_channels: int,
     width: Number,
-    kernel: int,
-    stride: int,
+    kernel: Number,
+    stride: Number,
     r_in: Number,
     r_out: Number,
     kind: str = "conv",
     activation: str = "relu",
     draw: str | None = None,
+    positions: bool = False,
 ) -> list[Row]:
     """The stem, see `spec.Stem`; ``r_out`` pixels a side leave its conv."""
     if kind == "patch":
@@ -125,6 +130,9 @@ def stem_rows(
     if kind == "max_pool":
         pooled = out_resolution(r_out, 2)
         layers.append(Layer("max_pool", "main", width, width, r_out, pooled, 3, 2))
+        r_out = pooled
+    if positions:
+        layers.append(Layer("position", "main", width, width, r_out, r_out, function="bicubic"))
     return [Row("stem", 1, layer) for layer in layers]
 
 
@@ -142,8 +150,9 @@ def stage_rows(
     r_out: Number,
     mode: Mode = "exact",
     activation: str = "relu",
-    heads: int = 1,
+    heads: Number = 1,
     words: int = 0,
+    head_width: Number = 0,
     backbone: bool = False,
 ) -> list[Row]:
     """The rows of one stage, or of all stages at once where the numbers are arrays over stages.
@@ -151,7 +160,7 @@ def stage_rows(
     The kinds that no design is made of take ints only, and know no mode but ``exact``.
     """
     build = BLOCK_LAYERS[block]
-    told = (mode, activation, heads, words, backbone)
+    told = (mode, activation, heads, words, head_width, backbone)
     first = build(BlockShape(c_in, width, inner, kernel, stride, groups, r_in, r_out, True, *told))
     rest = build(BlockShape(width, width, inner, kernel, 1, groups, r_out, r_out, False, *told))
     return [Row("first", count, layer) for count, layer in first] + [
@@ -197,6 +206,7 @@ def _counted(
 
 BLOCK_LAYERS = (
     DESIGNED
+    | FURTHER
     | BASELINES
     | {kind: _counted(block) for kind, block in (TOKEN_BLOCKS | LARGE_KERNEL_BLOCKS).items()}
 )

@@ -38,7 +38,7 @@ class Layer:
         bias: whether a ``conv`` adds one; a ``dense`` always does.
         kernel_w: pixels of the kernel across, where they are not ``kernel`` as down; else 0.
         extra: tokens beside the ``r_out`` squared pixels: 1 where a class token is among them.
-        heads: of an attention.
+        heads: of an attention, which share the channels evenly.
         window: side of the windows within which an attention or a conv stays; 0 is the whole map.
         shift: pixels by which a stage's second, fourth, ... block moves those windows.
         scale: of an attention, times which q k is taken; None is the usual one, by width a head.
@@ -60,7 +60,7 @@ class Layer:
     bias: bool = False
     kernel_w: Number = 0
     extra: int = 0
-    heads: int = 1
+    heads: Number = 1
     window: int = 0
     shift: int = 0
     scale: float | None = None
@@ -101,7 +101,8 @@ class BlockShape:
     """What a block is told: the numbers of its stage, and whether it opens the stage.
 
     ``activation`` is the network's; the kinds one can design from have their own. ``heads``,
-    ``words`` and ``backbone``: see `spec.Stage` and `spec.Architecture.stage_norms`.
+    ``words``, ``head_width`` and ``backbone``: see `spec.Stage` and
+    `spec.Architecture.stage_norms`.
     """
 
     c_in: Number
@@ -115,8 +116,9 @@ class BlockShape:
     first: bool
     mode: Mode
     activation: str = "relu"
-    heads: int = 1
+    heads: Number = 1
     words: int = 0
+    head_width: Number = 0
     backbone: bool = False
 
 

@@ -21,9 +21,15 @@ from deepmad_jax.arch.families import FAMILIES, Family
 from deepmad_jax.arch.textfile import read_text
 from deepmad_jax.errors import InvalidArchitecture, NotText
 
-BLOCKS = ("basic", "k1kx", "bottleneck", "mbconv", "mbconv_se")
-"""Block kinds one can design from; in the released TinyNAS code KXKX, K1KX, K1KXK1, K1DWK1,
+PAPER_BLOCKS = ("basic", "k1kx", "bottleneck", "mbconv", "mbconv_se")
+"""Block kinds of the paper's designs; in the released TinyNAS code KXKX, K1KX, K1KXK1, K1DWK1,
 K1DWSEK1."""
+
+FURTHER_BLOCKS = ("fused_mbconv", "convnext", "attention")
+"""Block kinds that the paper does not design from, see `further_blocks.py`."""
+
+BLOCKS = (*PAPER_BLOCKS, *FURTHER_BLOCKS)
+"""Block kinds one can design from."""
 
 BASELINE_BLOCKS = (
     "res_basic",
@@ -31,7 +37,6 @@ BASELINE_BLOCKS = (
     "res_bottleneck",
     "inverted",
     "inverted_se",
-    "convnext",
 )
 """Block kinds of other published networks, to train and compare; no design is made of them."""
 
@@ -41,8 +46,15 @@ COMPARED_BLOCKS = tuple(FAMILIES)
 MBCONV_BLOCKS = ("mbconv", "mbconv_se")
 """The inverted bottlenecks: depthwise kxk conv, no projected shortcut."""
 
-DEPTHWISE_BLOCKS = (*MBCONV_BLOCKS, "inverted", "inverted_se", "convnext", *COMPARED_BLOCKS)
+DEPTHWISE_BLOCKS = (
+    *MBCONV_BLOCKS,
+    *("inverted", "inverted_se", "convnext", "attention"),
+    *COMPARED_BLOCKS,
+)
 """Those whose kxk conv is depthwise already, or that have none."""
+
+LAYER_NORM_BLOCKS = ("convnext", "attention")
+"""Designed blocks with LayerNorms: a network that ends in one has another before its classifier."""
 
 WINDOW_BLOCKS = ("swin", "pvt", "pvt_class")
 """Those whose ``kernel`` is no conv's: a window, or by how much keys and values are reduced."""
@@ -145,6 +157,8 @@ class Stage:
         groups: of the kxk convs; 1 for `DEPTHWISE_BLOCKS`.
         heads: of the attention; 1 where there is none.
         words: channels of TNT's words; else 0.
+        head_width: channels a head of ``attention``, whose heads need not add up to the width; else
+            0, and heads share the width evenly.
     """
 
     block: str
@@ -156,12 +170,20 @@ class Stage:
     groups: int = 1
     heads: int = 1
     words: int = 0
+    head_width: int = 0
 
     def __post_init__(self) -> None:
         check_known("block", self.block, (*BLOCKS, *BASELINE_BLOCKS, *COMPARED_BLOCKS))
         for field in ("width", "inner", "depth", "groups", "heads", "kernel"):
             check_int(f"stage {field}", getattr(self, field), 1)
-        if self.width % self.heads:
+        attention = self.block == "attention"
+        check_int("stage head_width", self.head_width, 1 if attention else 0)
+        if self.head_width and not attention:
+            raise InvalidArchitecture(
+                f"head_width is {self.head_width} in a stage of {self.block} blocks, but only "
+                "attention blocks have heads of a width of their own: leave it out."
+            )
+        if not attention and self.width % self.heads:
             raise InvalidArchitecture(
                 f"A stage has {self.width} channels, which {self.heads} heads do not divide: "
                 "change one."
@@ -194,10 +216,11 @@ class Architecture:
         stem: the first conv.
         stages: at least one.
         final_width: channels of the final 1x1 conv, or None where there is none.
-        activation: of the stem, the final conv and the blocks of `BASELINE_BLOCKS` except
-            ``convnext``: one of `ACTIVATIONS`. Other blocks have their own.
+        activation: of the stem, the final conv and the blocks of `BASELINE_BLOCKS`: one of
+            `ACTIVATIONS`. Other blocks have their own.
         head_norm: whether a LayerNorm stands between global pooling and classifier; the families of
             `FAMILIES` other than SLaK's have their own head.
+        positions: whether a learned number for every pixel and channel is added after the stem.
         stage_norms: of ``swin`` only: the form in which it stands under detectors, with a LayerNorm
             on the output of every stage, no classifier, and windows that never shrink.
         merged: of ``slak`` and ``replk`` only: the form for inference, in which depthwise convs
@@ -217,6 +240,7 @@ class Architecture:
     final_width: int | None = None
     activation: str = "relu"
     head_norm: bool = False
+    positions: bool = False
     stage_norms: bool = False
     merged: bool = False
 
@@ -226,7 +250,7 @@ class Architecture:
         if self.final_width is not None:
             check_int("final_width", self.final_width, 1)
         check_known("activation", self.activation, ACTIVATIONS)
-        for field in ("head_norm", "stage_norms", "merged"):
+        for field in ("head_norm", "positions", "stage_norms", "merged"):
             value = getattr(self, field)
             if not isinstance(value, bool):
                 raise InvalidArchitecture(f"{field} must be true or false, not {value!r}.")
@@ -279,7 +303,7 @@ class Architecture:
     @staticmethod
     def _check_groups(index: int, stage: Stage, c_in: int) -> None:
         channels = [stage.inner]
-        if stage.block in ("basic", "res_basic", "res_basic_pad"):
+        if stage.block in ("basic", "res_basic", "res_basic_pad", "fused_mbconv"):
             channels += [c_in, stage.width]
         elif stage.block == "k1kx":
             channels += [stage.width]
@@ -363,7 +387,7 @@ class Architecture:
 
 
 _OPTIONAL = (
-    *("kind", "token_width", "activation", "head_norm", "stage_norms"),
+    *("kind", "token_width", "activation", "head_norm", "positions", "stage_norms"),
     "merged",
-    *("heads", "words"),
+    *("heads", "words", "head_width"),
 )

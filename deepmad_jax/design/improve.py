@@ -13,7 +13,8 @@ import numpy as np
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.design.certificate.certify import Certificate, certify, network_at
 from deepmad_jax.design.program.evaluate import Numbers, point_of
-from deepmad_jax.design.program.lattice import nearest
+from deepmad_jax.design.program.lattice import chosen as sizes_at
+from deepmad_jax.design.program.lattice import nearest, nearest_choices
 from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.search.alternatives import best_differing
@@ -95,7 +96,6 @@ class _Improver:
         self.search = Ascent(prepared)
         self.best, self.value = best, float(self.search.score(best[None])[0])
         self._fixed = FixedChoices(prepared)
-        self._sizes = np.unique(prepared.lattice.kernels)
         self._tried: set[bytes] = set()
         self._ties_pay = self._fixed.conditional.any()
 
@@ -130,7 +130,7 @@ class _Improver:
         parts, lattice = self.prepared.layout, self.prepared.lattice
         rows = []
         for at in x:
-            kernel = np.abs(np.exp(at[parts.kernel, None]) - self._sizes).argmin(-1)
+            kernel = nearest_choices(lattice, np.exp(at[parts.kernel]))
             tied = (np.abs(np.diff(at[parts.widths])) < 1e-6) & self._ties_pay
             for depth in _roundings(at[parts.depth] + 1.0):
                 depth = np.clip(depth, lattice.low[parts.depth], lattice.high[parts.depth])
@@ -146,7 +146,7 @@ class _Improver:
             return Choices(empty, empty.astype(int), empty > 0, np.zeros(0), np.zeros((0, 0)))
         depth, kernel, tied, y = (np.array(part) for part in zip(*rows, strict=True))
         chosen = np.full(y.shape, np.nan)
-        chosen[:, parts.kernel] = np.log(self._sizes)[kernel]
+        chosen[:, parts.kernel] = np.log(sizes_at(lattice.kernels, kernel))
         values = self._fixed.solve(depth, y, chosen, tied if tied.any() else None)
         return Choices(depth, kernel, tied, values.value, values.y)
 

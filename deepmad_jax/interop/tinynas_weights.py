@@ -14,6 +14,7 @@ What that code does not have, and other networks do, is named in the same way by
     ....conv1.bias                     of a conv with bias
     ....ln1.{weight,bias}              LayerNorm, in place of bn1; one before every conv is in conv0
     ....ls1.gamma                      layer scale, beside the conv it follows
+    block_list.0.position              learned positions of the stem
     fc_norm.{weight,bias}              LayerNorm before the classifier
 
 The networks that the paper compares with have their authors' keys: see `authors_keys.py`.
@@ -226,9 +227,12 @@ def _section_entries(
         for ours, theirs in _leaves(layer):
             yield Entry(
                 path=(*path, "layers", name, ours),
-                keys=tuple(f"{_pytorch_module(prefix, name)}.{theirs}" for prefix in prefixes),
+                keys=tuple(
+                    f"{_pytorch_module(prefix, name)}.{theirs}".strip(".") for prefix in prefixes
+                ),
                 stacked=path[-1] == "rest",
                 axes=PYTORCH_AXES[layer.kind] if ours == "kernel" else None,
+                resized=_method(layer) if ours == "table" else None,
             )
 
 
@@ -237,7 +241,13 @@ def _pytorch_module(prefix: str, name: str) -> str:
     branch, place, kind = re.fullmatch(r"([a-z]+)(\d+)_(\w+)", name).groups()
     if branch == "head":
         return {"dense": "fc_linear", "layer_norm": "fc_norm"}[kind]
-    leaf = {"conv": "conv1", "norm": "bn1", "layer_norm": "ln1", "layer_scale": "ls1"}[kind]
+    leaf = {
+        "conv": "conv1",
+        "norm": "bn1",
+        "layer_norm": "ln1",
+        "layer_scale": "ls1",
+        "position": "position",
+    }[kind]
     if prefix.count("block_list") == 1:  # stem and final conv
         return f"{prefix}.{leaf}"
     inner = {"main": f"conv{place}", "se": f"se2.conv{place}", "shortcut": "residual_proj"}[branch]

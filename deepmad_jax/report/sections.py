@@ -8,6 +8,7 @@ import re
 
 from deepmad_jax.arch import Architecture, Row, cost, layer_table
 from deepmad_jax.arch.layers import out_resolution
+from deepmad_jax.arch.spec import FURTHER_BLOCKS
 
 STEMS = {
     "conv": "conv",
@@ -27,7 +28,7 @@ class Section:
     Attributes:
         name: stem, stage 1, ..., final 1x1 or classifier.
         kind: conv, dense, the stem's kind or the block's name, with its groups where there are
-            several.
+            several, or its heads and their width.
         level: index of its level from 0, None for the classifier.
         depth: blocks; None where there are no blocks.
         resolution_px: of its output, a side.
@@ -70,9 +71,12 @@ def sections(arch: Architecture) -> list[Section]:
         resolution_px = out_resolution(resolution_px, stage.stride)
         level += stage.stride == 2
         kind = stage.block if stage.groups == 1 else f"{stage.block} g{stage.groups}"
+        kernel: int | None = stage.kernel
+        if stage.block == "attention":
+            kind, kernel = f"attention {stage.heads}x{stage.head_width}", None
         found.append(
             Section(
-                f"stage {i}", kind, level, stage.kernel, stage.stride, stage.width, stage.inner,
+                f"stage {i}", kind, level, kernel, stage.stride, stage.width, stage.inner,
                 stage.depth, resolution_px, *costs(f"stage{i}"),
             )
         )  # fmt: skip
@@ -99,7 +103,10 @@ def level_resolutions(arch: Architecture) -> list[int]:
 
 def describe(arch: Architecture) -> str:
     """One line: the input, the blocks and the classes."""
-    kinds = ", ".join(dict.fromkeys(stage.block for stage in arch.stages))
+    kinds = ", ".join(
+        f"{kind} (not in the paper)" if kind in FURTHER_BLOCKS else kind
+        for kind in dict.fromkeys(stage.block for stage in arch.stages)
+    )
     return (
         f"{arch.resolution} x {arch.resolution} x {arch.in_channels} input, {kinds} blocks, "
         f"{arch.classes:,} classes"

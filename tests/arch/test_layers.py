@@ -26,6 +26,8 @@ def test_rows_of_arrays_count_like_rows_of_ints(block, count):
         "groups": [1, 1, 1],
         "r_in": [32, 32, 15],
         "r_out": [32, 16, 8],
+        "heads": [1, 2, 5],
+        "head_width": [8, 8, 8],
     }
     arrays = {name: np.array(values, dtype=float) for name, values in numbers.items()}
     batched = count(stage_rows(block, **arrays))
@@ -49,6 +51,8 @@ def test_lower_mode_never_exceeds_the_exact_cost(block):
         "groups": np.ones(shape),
         "r_in": np.full(shape, 16.0),
         "r_out": np.full(shape, 8.0),
+        "heads": rng.integers(1, 9, shape).astype(float),
+        "head_width": np.full(shape, 8.0),
     }
     for count in (cost.params, cost.macs):
         lower = count(stage_rows(block, **arrays, mode="lower"))

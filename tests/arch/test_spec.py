@@ -11,14 +11,21 @@ from deepmad_jax.errors import InvalidArchitecture
 
 TINY = Architecture("tiny", 32, 3, 10, Stem(8), (Stage("bottleneck", 16, 8, 3, 2, 2),))
 
+SIZES = {
+    "width": st.integers(1, 300),
+    "inner": st.integers(1, 300),
+    "kernel": st.sampled_from([1, 3, 5, 7]),
+    "depth": st.integers(1, 40),
+    "stride": st.sampled_from([1, 2]),
+}
 stages = st.builds(
+    Stage, block=st.sampled_from([b for b in BLOCKS if b != "attention"]), **SIZES
+) | st.builds(
     Stage,
-    block=st.sampled_from(BLOCKS),
-    width=st.integers(1, 300),
-    inner=st.integers(1, 300),
-    kernel=st.sampled_from([1, 3, 5, 7]),
-    depth=st.integers(1, 40),
-    stride=st.sampled_from([1, 2]),
+    block=st.just("attention"),
+    heads=st.integers(1, 20),
+    head_width=st.integers(1, 64),
+    **SIZES,
 )
 architectures = st.builds(
     Architecture,
@@ -29,6 +36,7 @@ architectures = st.builds(
     stem=st.builds(Stem, width=st.integers(1, 64), stride=st.sampled_from([1, 2])),
     stages=st.lists(stages, min_size=1, max_size=7).map(tuple),
     final_width=st.none() | st.integers(1, 2000),
+    positions=st.booleans(),
 )
 
 

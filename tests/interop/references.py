@@ -44,7 +44,7 @@ def recorded(name):
 
 @functools.cache
 def random_architecture(seed):
-    """Five stages, one of each kind, in random order, of random widths, kernels and strides."""
+    """A stage of each kind, in random order, of random widths, kernels and strides."""
     rng = np.random.default_rng(seed)
     stages = []
     width = stem = int(rng.integers(4, 9)) * 2
@@ -54,10 +54,12 @@ def random_architecture(seed):
         groups = 2 if block == "basic" else 1
         inner = int(rng.integers(3, 10)) * 2
         kernel, depth, stride = (int(rng.choice(c)) for c in ((1, 3, 5, 7), (1, 2), (1, 2, 2)))
-        stages.append(Stage(str(block), width, inner, kernel, depth, stride, groups))
+        more = {"heads": 3, "head_width": 4} if block == "attention" else {}
+        stages.append(Stage(str(block), width, inner, kernel, depth, stride, groups, **more))
     final = 20 if rng.random() < 0.5 else None
     # 29 pixels: the maps are odd again and again.
-    return Architecture(f"random{seed}", 29, 3, 5, Stem(stem, 3, 1), tuple(stages), final)
+    more = {"head_norm": seed % 2 == 0, "positions": seed % 2 == 1}
+    return Architecture(f"random{seed}", 29, 3, 5, Stem(stem, 3, 1), tuple(stages), final, **more)
 
 
 @functools.cache

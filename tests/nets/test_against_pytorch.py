@@ -1,4 +1,4 @@
-"""The baselines' blocks against plain PyTorch modules, with the same random weights."""
+"""Blocks that no fixture holds against plain PyTorch modules, with the same random weights."""
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +106,45 @@ class ConvNext(torch.nn.Module):
 
     def forward(self, x):
         return x + self.branch(x)
+
+
+class FusedInverted(torch.nn.Module):
+    def __init__(self, c_in, inner, width, kernel, stride):
+        super().__init__()
+        self.expand = ConvNorm(c_in, inner, kernel, stride)
+        self.project = ConvNorm(inner, width)
+        self.joins = c_in == width
+        self.pool = torch.nn.AvgPool2d(2) if stride == 2 else torch.nn.Identity()
+
+    def forward(self, x):
+        y = self.project(F.silu(self.expand(x)))
+        return F.silu(y + self.pool(x) if self.joins else y)
+
+
+class Attention(torch.nn.Module):
+    """Heads of a width of their own, which need not add up to that of the map."""
+
+    def __init__(self, width, hidden, heads, head_width):
+        super().__init__()
+        self.heads, values = heads, heads * head_width
+        self.norm = ChannelNorm(width)
+        self.qkv = torch.nn.Conv2d(width, 3 * values, 1)
+        self.out = torch.nn.Conv2d(values, width, 1)
+        self.out_scale = Scale(width)
+        self.mlp = torch.nn.Sequential(
+            ChannelNorm(width),
+            torch.nn.Conv2d(width, hidden, 1),
+            torch.nn.GELU(),
+            torch.nn.Conv2d(hidden, width, 1),
+            Scale(width),
+        )
+
+    def forward(self, x):
+        n, _, h, w = x.shape
+        tokens = self.qkv(self.norm(x)).reshape(n, 3, self.heads, -1, h * w).mT
+        y = F.scaled_dot_product_attention(*tokens.unbind(1)).mT.reshape(n, -1, h, w)
+        x = x + self.out_scale(self.out(y))
+        return x + self.mlp(x)
 
 
 class Head(torch.nn.Module):
@@ -222,6 +261,45 @@ def convnext():
     )
 
 
+def fused():
+    stages = (Stage("fused_mbconv", 8, 16, 3, 2, 1), Stage("fused_mbconv", 8, 24, 5, 2, 2))
+    stages = (*stages, Stage("fused_mbconv", 12, 10, 3, 1, 2))
+    return Architecture("fused", 32, 3, 5, Stem(8), stages), torch.nn.Sequential(
+        ConvNorm(3, 8, 3, 2),
+        torch.nn.ReLU(),
+        FusedInverted(8, 16, 8, 3, 1),
+        FusedInverted(8, 16, 8, 3, 1),
+        FusedInverted(8, 24, 8, 5, 2),
+        FusedInverted(8, 24, 8, 5, 1),
+        FusedInverted(8, 10, 12, 3, 2),
+        Head(12, 5),
+    )
+
+
+def hybrid():
+    """Convs, then attention, which widens once with and once without a stride."""
+    stages = (
+        Stage("convnext", 8, 32, 7, 1, 1),
+        Stage("attention", 12, 20, 1, 3, 2, heads=3, head_width=5),
+        Stage("attention", 16, 24, 1, 1, 1, heads=2, head_width=4),
+    )
+    arch = Architecture("hybrid", 32, 3, 5, Stem(8, 4, 4, "patch"), stages, head_norm=True)
+    return arch, torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 4, 4),
+        ChannelNorm(8),
+        ConvNext(8),
+        ChannelNorm(8),
+        torch.nn.Conv2d(8, 12, 2, 2),
+        Attention(12, 20, 3, 5),
+        Attention(12, 20, 3, 5),
+        Attention(12, 20, 3, 5),
+        ChannelNorm(12),
+        torch.nn.Conv2d(12, 16, 1),
+        Attention(16, 24, 2, 4),
+        Head(16, 5, norm=True),
+    )
+
+
 # Odd sizes where the papers' padding defines them; whole patches for ConvNeXt.
 CASES = {
     "resnet": (resnet, (45, 38)),
@@ -229,6 +307,8 @@ CASES = {
     "inverted residual, ReLU6": (lambda: inverted(False), (45, 38)),
     "inverted residual, SiLU, squeeze": (lambda: inverted(True), (45, 38)),
     "convnext": (convnext, (32, 48)),
+    "fused MBConv": (fused, (64, 48)),
+    "attention after convs": (hybrid, (32, 48)),
 }
 
 

@@ -47,6 +47,10 @@ def test_published_network_has_the_params_and_macs_of_its_table(name):
     assert count_macs(jaxpr) == cost.macs(rows)
 
 
+GROUPED_FIRST = ("basic", "res_basic", "res_basic_pad", "fused_mbconv")
+"""Whose first kxk conv sees the width before the stage."""
+
+
 @st.composite
 def stages(draw, blocks=BLOCKS):
     block = draw(st.sampled_from(blocks))
@@ -63,6 +67,8 @@ def stages(draw, blocks=BLOCKS):
         depth=draw(st.integers(1, 4)),
         stride=draw(st.integers(1, 2)),
         groups=groups,
+        heads=draw(st.integers(1, 5)) if block == "attention" else 1,
+        head_width=draw(st.integers(1, 9)) if block == "attention" else 0,
     )
 
 
@@ -79,11 +85,13 @@ def stems(draw, kinds=("conv",)):
 def architectures(draw):
     return _chained(
         stages=draw(st.lists(stages(), min_size=1, max_size=3)),
-        stem=draw(stems()),
+        stem=draw(stems(("conv", "conv", "patch"))),
         resolution=draw(st.integers(1, 80)),
         in_channels=draw(st.integers(1, 3)),
         classes=draw(st.integers(1, 11)),
         final_width=draw(st.none() | st.integers(1, 40)),
+        head_norm=draw(st.booleans()),
+        positions=draw(st.booleans()),
     )
 
 
@@ -105,8 +113,7 @@ def _chained(stages, stem, **fields):
     """The architecture, with what the width before forbids a stage put right."""
     c_in = stem.width
     for i, stage in enumerate(stages):
-        # The first kxk conv of a basic stage sees the width before.
-        if stage.block in ("basic", "res_basic", "res_basic_pad") and c_in % stage.groups:
+        if stage.block in GROUPED_FIRST and c_in % stage.groups:
             stage = dataclasses.replace(stage, groups=1)
         if stage.block == "res_basic_pad":
             stage = dataclasses.replace(stage, width=c_in + stage.width, inner=6, groups=1)

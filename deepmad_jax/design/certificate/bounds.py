@@ -13,7 +13,10 @@ where every a >= 0: the second sum is a perspective, so both are convex. The rel
 - A_m T_m is at most either McCormick plane, and at most the secant of exp over the range of
   log H_m, taken at the concave log A_m + log T_m;
 - the log of the squeeze width is concave in log inner where it bends: at least its secant;
-- a projection that equal widths would drop counts only where the box keeps the widths apart;
+- a projection that equal widths would drop counts only where the box keeps the widths apart; a
+  main-path conv that they would drop is in every T_m unless the box makes them equal, in rho
+  only where it keeps them apart: with f(N) = N log N - N log rho0, convex, f(N + 1) <= S + w
+  says that f(N) <= S + w - f'(N), so what is left out is w - f'(N) where that is positive;
 - -beta exp(Var) <= -v Var - v + v log(v / beta) for every v > 0;
 - rho <= rho0 reads N log N - N log rho0 <= S, convex against affine.
 
@@ -42,6 +45,10 @@ class Relaxation(NamedTuple):
         low, high: the box of x, (1 + 7 S,).
         log_squeeze: intercept and slope of the secant, two of (S,).
         counts: 1 where a term counts, (J,).
+        first, layers_fixed: as in the program, with the convs of `Posynomials.merge` that may be
+            there, and with the number of those that must.
+        undecided, spared: 1 where such a conv may be there or not, (S,), and what rho's S gets in
+            place of these, a scalar.
         level_low, level_high, sum_low, sum_high: ranges of A and T, (M,).
         entropy_low, entropy_high: ranges of H, (M,).
         secant_on: whether the secant of exp is usable, (M,).
@@ -51,6 +58,10 @@ class Relaxation(NamedTuple):
     high: Array
     log_squeeze: tuple[Array, Array]
     counts: Array
+    first: Array
+    layers_fixed: Array
+    undecided: Array
+    spared: Array
     level_low: Array
     level_high: Array
     sum_low: Array
@@ -95,16 +106,24 @@ def relaxation(
     rest_low = jnp.maximum(_affine(program.rest, low[logs]), 0.0)
     rest_high = _affine(program.rest, high[logs])
     level_low, level_high = _affine(program.level, low[logs]), _affine(program.level, high[logs])
-    first_low = jnp.maximum(_affine(program.first, low[logs]), 0.0)
-    first_high = _affine(program.first, high[logs])
-    sum_low = _sums(program, low[logs], first_low + n_low * rest_low)
-    sum_high = _sums(program, high[logs], first_high + n_high * rest_high)
-    entropy_low = jnp.maximum(entropy_low, level_low * sum_low)
-    entropy_high = jnp.minimum(entropy_high, level_high * sum_high)
     width = parts.width
     c_in_high = jnp.concatenate([high[:1], high[width][:-1]])
     c_in_low = jnp.concatenate([low[:1], low[width][:-1]])
     differ = (c_in_high < low[width] - 1e-9) | (c_in_low > high[width] + 1e-9)
+    equal = jnp.maximum(c_in_high, high[width]) - jnp.minimum(c_in_low, low[width]) < 1e-9
+    first = program.first + jnp.where(equal, 0.0, 1.0)[:, None] * program.merge
+    first_low = _affine(program.first, low[logs])
+    first_low += jnp.where(differ, jnp.maximum(_affine(program.merge, low[logs]), 0.0), 0.0)
+    first_low = jnp.maximum(first_low, 0.0)
+    first_high = _affine(first, high[logs])
+    sum_low = _sums(program, low[logs], first_low + n_low * rest_low)
+    sum_high = _sums(program, high[logs], first_high + n_high * rest_high)
+    entropy_low = jnp.maximum(entropy_low, level_low * sum_low)
+    entropy_high = jnp.minimum(entropy_high, level_high * sum_high)
+    undecided = jnp.where(differ | equal, 0.0, program.merges)
+    layers_fixed = program.layers_fixed + jnp.where(differ, program.merges, 0.0).sum()
+    steepness = jnp.log(layers_fixed + program.layers @ n_low) + 1.0 - program.log_rho
+    most = _affine(program.merge, high[logs]) - steepness
     dropped = (program.conditional * ~differ).sum(-1) > 0
     dropped |= (program.if_repeated * (n_low < 0.5)).sum(-1) > 0
     return Relaxation(
@@ -112,6 +131,10 @@ def relaxation(
         high=jnp.concatenate([high, _spans(low, high)]),
         log_squeeze=_squeeze_secant(program, low, high),
         counts=jnp.where(dropped, 0.0, 1.0),
+        first=first,
+        layers_fixed=layers_fixed,
+        undecided=undecided,
+        spared=undecided @ jnp.maximum(most, 0.0),
         level_low=level_low,
         level_high=level_high,
         sum_low=sum_low,
@@ -183,7 +206,7 @@ def level_sums(program: Posynomials, box: Relaxation, x: Array) -> Array:
     """T_m, (M,)."""
     logs, n, scaled = unpack(box, x)
     products = program.rest[:, 1:-1] @ scaled + program.rest[:, -1] * n
-    return _sums(program, logs, _affine(program.first, logs) + products)
+    return _sums(program, logs, _affine(box.first, logs) + products)
 
 
 def link_slack(box: Relaxation, x: Array) -> Array:
@@ -257,9 +280,14 @@ def _with_log_squeeze(box: Relaxation, logs: Array) -> Array:
     return jnp.concatenate([logs, box.log_squeeze[0] + box.log_squeeze[1] * log_inner])
 
 
-def rho_slack(program: Posynomials, x: Array, total: Array) -> Array:
-    """S + N log rho0 - N log N, at least 0 where rho <= rho0; ``total`` is at least S."""
-    layers = program.layers_fixed + program.layers @ x[program.layout.depth]
+def rho_slack(program: Posynomials, box: Relaxation, x: Array, total: Array) -> Array:
+    """S + N log rho0 - N log N, at least 0 where rho <= rho0; ``total`` is at least S.
+
+    What is undecided is in ``total`` and goes out, see above.
+    """
+    logs = x[program.layout.shape]
+    total = total - box.undecided @ _affine(program.merge, logs) + box.spared
+    layers = box.layers_fixed + program.layers @ x[program.layout.depth]
     return total - layers * (jnp.log(layers) - program.log_rho)
 
 
@@ -291,7 +319,7 @@ def lagrangian(
         - v
         + fenchel
         - jnp.where(program.limited > 0, by.budgets, 0.0) @ (costs(program, box, x) - 1.0)
-        + jnp.where(program.log_rho < 1e8, by.rho, 0.0) * rho_slack(program, x, sums[-1])
+        + jnp.where(program.log_rho < 1e8, by.rho, 0.0) * rho_slack(program, box, x, sums[-1])
         + program.monotone * (by.monotone @ widths)
         + by.inner @ inners
         + (by.links * link_slack(box, x)).sum()

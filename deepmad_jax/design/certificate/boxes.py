@@ -116,8 +116,8 @@ def _snapped(program: Posynomials, low: Array, high: Array) -> tuple[Array, Arra
     kernel_high = jnp.where(sizes <= high[kernel][:, None] + slack, sizes, -jnp.inf).max(-1)
     # No kernel left: any crossed pair that stays finite says so.
     none = kernel_low > kernel_high
-    kernel_low = jnp.where(none, sizes[-1] + 1.0, kernel_low)
-    kernel_high = jnp.where(none, sizes[0], kernel_high)
+    kernel_low = jnp.where(none, sizes[:, -1] + 1.0, kernel_low)
+    kernel_high = jnp.where(none, sizes[:, 0], kernel_high)
     # Inner widths are whole numbers of their own unit; with the width settled, so is the ratio.
     stage_low, stage_high, unit = width_low[1:], width_high[1:], program.inner_multiple
     inner_low = jnp.ceil(jnp.exp(stage_low + low[ratio]) / unit * (1.0 - slack)) * unit
@@ -254,6 +254,12 @@ def _split(
     wider = span[width] >= span[ratio]
     scores = scores.at[width].add(jnp.where(wider, squeezed, 0.0))
     scores = scores.at[ratio].add(jnp.where(wider, 0.0, squeezed))
+    # A conv that is counted and may not be there.
+    merged = (alpha * level) @ program.reach * box.undecided
+    merged = merged * (program.merge[:, :-1] @ x[logs] + program.merge[:, -1])
+    before, after = span[: parts.stages], span[width]
+    scores = scores.at[: parts.stages].add(jnp.where(before > after, merged, 0.0))
+    scores = scores.at[width].add(jnp.where(before > after, 0.0, merged))
     fraction = jnp.abs(n - jnp.round(n))
     size = alpha @ (level * sums)
     scores = scores.at[depth].add(3e-3 * size * fraction)

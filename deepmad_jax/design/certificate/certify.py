@@ -254,7 +254,7 @@ def _whole_space(prepared: Prepared) -> Boxes:
         ends += [
             np.log(bound[parts.widths] * m),
             np.full(stages, ratio[at]),
-            np.full(stages, np.log(lattice.kernels[-at])),
+            np.log(lattice.kernels[:, -at]),
             bound[parts.depth] - 1.0,
         ]
     levels = len(problem.level_ends)

@@ -259,11 +259,13 @@ def _constraints(
     limited = program.limited > 0
     cost_rows = (weighted / totals[:, None]) @ (bends + per_n)
 
-    layers = program.layers_fixed + program.layers @ n
+    layers = box.layers_fixed + program.layers @ n
     has_rho = jnp.where(program.log_rho < 1e8, 1.0 / box.sum_high[-1], 0.0)
-    rho = has_rho * (layers * (jnp.log(layers) - program.log_rho) - sums[-1])
+    rho = has_rho * -bounds.rho_slack(program, box, x, sums[-1])
     layers_row = program.layers @ one_n
-    rho_row = has_rho * ((jnp.log(layers) + 1.0 - program.log_rho) * layers_row - frame.sums[-1])
+    undecided = jnp.zeros(width).at[parts.shape].set(box.undecided @ program.merge[:, :-1])
+    rho_row = (jnp.log(layers) + 1.0 - program.log_rho) * layers_row - frame.sums[-1] + undecided
+    rho_row = has_rho * rho_row
 
     penalised = jnp.where(beta > 0, 1.0, 0.0)
     u = jnp.where(beta > 0, penalty, 1.0)

@@ -25,7 +25,7 @@ def box_of(problem: Problem) -> Box:
             [-(-problem.stem_width[0] // m) * m],
             -(-np.array(widths[0]) // m) * m,
             np.full(stages, problem.inner_ratio[0]),
-            np.full(stages, min(problem.kernels)),
+            [sizes[0] for sizes in problem.choices],
             problem.per_stage("min_depth"),
         ]
     )
@@ -34,7 +34,7 @@ def box_of(problem: Problem) -> Box:
             [problem.stem_width[-1] // m * m],
             np.array(widths[1]) // m * m,
             np.full(stages, problem.inner_ratio[-1]),
-            np.full(stages, max(problem.kernels)),
+            [sizes[-1] for sizes in problem.choices],
             problem.per_stage("max_depth"),
         ]
     )

@@ -34,7 +34,8 @@ class Point(NamedTuple):
 
     Attributes:
         stem: channels, shape (...).
-        width, inner, kernel, depth: per stage, shape (..., S).
+        width, inner, kernel, depth: per stage, shape (..., S). Where a stage attends, ``kernel``
+            is its number of heads.
     """
 
     stem: Array
@@ -73,11 +74,20 @@ class Numbers(NamedTuple):
 class Form:
     """What is static in a problem: problems of equal form share one compiled solver.
 
-    ``extras`` names the further limits that are set (see `limits.MEASURES`).
+    Attributes:
+        blocks: the kinds of block that stand in it, each once.
+        stages: how many.
+        stem: kind of stem, ``conv`` or ``patch``.
+        positions, head_norm, has_final: whether it has these.
+        convention: as in the problem.
+        extras: the further limits that are set (see `limits.MEASURES`).
     """
 
-    block: str
+    blocks: tuple[str, ...]
     stages: int
+    stem: str
+    positions: bool
+    head_norm: bool
     has_final: bool
     convention: str
     extras: tuple[str, ...]
@@ -89,6 +99,8 @@ class Data(NamedTuple):
     Attributes:
         resolutions: pixels of the image, after the stem and after each stage, (S + 2,).
         strides: of the stem and of each stage, (S + 1,).
+        is_block: 1 where a stage is of a kind, for each of `Form.blocks`, (kinds, S).
+        stem_kernel, head_width: pixels a side and channels, scalars.
         level_ends: see `Problem.level_ends`, int64, (S + 1,); the first stands as often as there
             are fewer levels.
         alpha: weight of each of these, 0 where it is there again, (S + 1,).
@@ -101,6 +113,9 @@ class Data(NamedTuple):
 
     resolutions: Array
     strides: Array
+    is_block: Array
+    stem_kernel: Array
+    head_width: Array
     level_ends: Array
     alpha: Array
     beta: Array
@@ -118,8 +133,11 @@ class Data(NamedTuple):
 def form_of(problem: Problem) -> Form:
     """The static part of a problem."""
     return Form(
-        block=problem.block,
+        blocks=_kinds(problem),
         stages=problem.num_stages,
+        stem=problem.stem.kind,
+        positions=problem.positions,
+        head_norm=problem.head_norm,
         has_final=problem.final_width is not None,
         convention=problem.convention,
         extras=problem.extras,
@@ -132,7 +150,10 @@ def data_of(problem: Problem) -> Data:
     missing = problem.num_stages + 1 - len(ends)
     values = (
         (problem.resolution, *problem.resolutions),
-        (problem.stem_stride, *problem.strides),
+        (problem.stem.stride, *problem.strides),
+        [[block == kind for block in problem.stage_blocks] for kind in _kinds(problem)],
+        problem.stem.kernel,
+        problem.head_width,
         ends[:1] * missing + ends,
         (0.0,) * missing + problem.level_weights,
         problem.beta,
@@ -150,9 +171,16 @@ def data_of(problem: Problem) -> Data:
     return data._replace(level_ends=data.level_ends.astype(np.int64))
 
 
+def _kinds(problem: Problem) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(problem.stage_blocks))
+
+
 def point_of(arch: Architecture) -> Point:
     """The integer point of an architecture, as float64 arrays."""
-    stages = [(s.width, s.inner, s.kernel, s.depth) for s in arch.stages]
+    stages = [
+        (s.width, s.inner, s.heads if s.block == "attention" else s.kernel, s.depth)
+        for s in arch.stages
+    ]
     return Point(np.float64(arch.stem.width), *np.array(stages, dtype=np.float64).T)
 
 
@@ -167,30 +195,38 @@ def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numb
     xp = namespace(point.width, data.macs)
     c_in = xp.concatenate([xp.asarray(point.stem)[..., None], point.width[..., :-1]], axis=-1)
     resolution = data.resolutions
-    stages = stage_rows(
-        form.block,
-        c_in=c_in,
-        width=point.width,
-        inner=point.inner,
-        kernel=point.kernel,
-        depth=point.depth,
-        stride=data.strides[1:],
-        groups=1,
-        r_in=resolution[1:-1],
-        r_out=resolution[2:],
-        mode=mode,
-    )
+    stages: list[Row] = []
+    for kind, is_kind in zip(form.blocks, data.is_block, strict=True):
+        rows = stage_rows(
+            kind,
+            c_in=c_in,
+            width=point.width,
+            inner=point.inner,
+            kernel=point.kernel,
+            depth=point.depth,
+            stride=data.strides[1:],
+            groups=1,
+            r_in=resolution[1:-1],
+            r_out=resolution[2:],
+            mode=mode,
+            heads=point.kernel,
+            head_width=data.head_width,
+        )
+        # Of other kinds a stage has none.
+        stages += rows if len(form.blocks) == 1 else _times(rows, is_kind)
     stem = stem_rows(
         data.in_channels,
         point.stem,
-        3,
+        data.stem_kernel,
         data.strides[0],
         resolution[0],
         resolution[1],
+        form.stem,
+        positions=form.positions,
     )
     last_width = point.width[..., -1]
     final_width = data.final_width if form.has_final else None
-    head = head_rows(last_width, final_width, data.classes, resolution[-1])
+    head = head_rows(last_width, final_width, data.classes, resolution[-1], norm=form.head_norm)
 
     params_of, macs_of = COUNTING[form.convention]
     params = params_of(stages).sum(-1) + params_of(stem) + params_of(head)
@@ -201,7 +237,7 @@ def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numb
     entropies = entropy_per_level(resolution[1:][data.level_ends], level_width, sum_log)
     if form.convention == "tinynas":
         entropies = 0.5 * entropies
-        skip = form.block not in MBCONV_BLOCKS
+        skip = form.blocks[0] not in MBCONV_BLOCKS
         penalty = data.beta * tinynas_depth_penalty(point.depth, skip)
     else:
         penalty = data.beta * depth_penalty(point.depth)
@@ -253,6 +289,10 @@ COUNTING = {
     "tinynas": (cost.tinynas_params, cost.tinynas_flops),
 }
 """Convention -> the functions of rows that count params and MACs."""
+
+
+def _times(rows: list[Row], factor: Array) -> list[Row]:
+    return [dataclasses.replace(row, repeat=row.repeat * factor) for row in rows]
 
 
 def _at_level_ends(

@@ -11,6 +11,7 @@ import numpy as np
 from deepmad_jax.arch.cost import fan_in
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.rows import is_main_path
+from deepmad_jax.arch.spec import LAYER_NORM_BLOCKS
 from deepmad_jax.design.program.entropy import effectiveness
 from deepmad_jax.design.program.evaluate import REAL_SLACK, Numbers, evaluate
 from deepmad_jax.design.program.lattice import inner_bounds, repair, to_point
@@ -125,7 +126,12 @@ def least_rho(prepared: Prepared) -> float:
         counts.append(sum(row.repeat for row in convs))
         greatest = max(greatest, *(np.log(fan_in(row.layer)) for row in convs))
         stem_log = float(np.log(fan_in(convs[0].layer)))
-    layers = np.arange(counts[0], counts[1] + 1)
+    # Convs that stand only where a width changes may be more or fewer in another network.
+    may_be = sum(
+        stride == 1 and block in LAYER_NORM_BLOCKS
+        for stride, block in zip(problem.strides, problem.stage_blocks, strict=True)
+    )
+    layers = np.arange(counts[0] - may_be, counts[1] + may_be + 1)
     return float(effectiveness(layers, stem_log + (layers - 1) * greatest).min())
 
 

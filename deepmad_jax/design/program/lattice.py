@@ -1,8 +1,9 @@
 """The integer points of a problem, as coordinates that a search can step on.
 
 A coordinate vector u, shape (..., 1 + 4 S), holds whole numbers as float64: stem width / m, then
-per stage width / m, inner / m, index of the kernel and depth, with m = ``multiple_of``. Where
-inner / width is fixed, the inner coordinate is unused and inner is derived.
+per stage width / m, inner / m, index of the kernel (of attention: of the number of heads) and
+depth, with m = ``multiple_of``. Where inner / width is fixed, the inner coordinate is unused and
+inner is derived.
 
 Functions work on NumPy and on traced JAX arrays alike.
 """
@@ -20,7 +21,7 @@ from deepmad_jax.design.program.problem import Problem
 _SLACK = 1e-9
 
 KERNELS = 4
-"""Sizes that a lattice has room for; where there are more, it has their number."""
+"""Choices a stage that a lattice has room for; where there are more, it has their number."""
 
 
 class Lattice(NamedTuple):
@@ -29,7 +30,8 @@ class Lattice(NamedTuple):
     Attributes:
         low, high: least and greatest coordinates, (1 + 4 S,).
         multiple: m, a scalar.
-        kernels: the sizes a stage may take, ascending, (K,), the last perhaps more than once.
+        kernels: of each stage the sizes it may take, or numbers of heads, ascending, (S, K), the
+            last perhaps more than once.
         ratio_low, ratio_high: of inner / width, scalars.
         fixed_ratio: 1.0 where the ratio is a single value, else 0.0.
     """
@@ -46,9 +48,10 @@ class Lattice(NamedTuple):
 def lattice_of(problem: Problem) -> Lattice:
     """The lattice of a problem, as NumPy arrays."""
     m = problem.multiple_of
-    kernels = sorted(set(problem.kernels))
+    choices = problem.choices
     # Repeats of the last change nothing and let spaces of few kernels share a compilation.
-    padded = kernels + kernels[-1:] * (KERNELS - len(kernels))
+    room = max(KERNELS, *map(len, choices))
+    padded = [sizes + sizes[-1:] * (room - len(sizes)) for sizes in choices]
     stages = problem.num_stages
     width_high = np.array(problem.per_stage("max_width"))
     low = (
@@ -62,7 +65,7 @@ def lattice_of(problem: Problem) -> Lattice:
         [problem.stem_width[-1] // m],
         width_high // m,
         np.maximum(1, np.floor(width_high * problem.inner_ratio[-1] / m + _SLACK)),
-        np.full(stages, len(kernels) - 1),
+        [len(sizes) - 1 for sizes in choices],
         problem.per_stage("max_depth"),
     )
     return Lattice(
@@ -107,8 +110,18 @@ def to_point(lattice: Lattice, u: Array) -> Point:
     width = width * lattice.multiple
     least, most = inner_bounds(lattice, width)
     inner = xp.maximum(least, xp.minimum(inner * lattice.multiple, most))
-    sizes = xp.asarray(lattice.kernels)[xp.asarray(kernel).astype(int)]
+    sizes = chosen(lattice.kernels, kernel)
     return Point(stem * lattice.multiple, width, inner, sizes, depth)
+
+
+def chosen(table: Array, kernel: Array) -> Array:
+    """Of each stage the entry at its index: table (S, K), indices and result (..., S).
+
+    >>> chosen(np.array([[3, 5], [7, 9]]), np.array([1, 0]))
+    array([5, 7])
+    """
+    xp = namespace(table, kernel)
+    return xp.asarray(table)[xp.arange(table.shape[0]), xp.asarray(kernel).astype(int)]
 
 
 def repair(lattice: Lattice, u: Array) -> Array:
@@ -125,9 +138,14 @@ def repair(lattice: Lattice, u: Array) -> Array:
 def nearest(lattice: Lattice, point: Point) -> np.ndarray:
     """Coordinates of the lattice point nearest to real widths, kernels and depths."""
     m = lattice.multiple
-    kernel = np.abs(np.asarray(point.kernel)[:, None] - lattice.kernels).argmin(-1)
+    kernel = nearest_choices(lattice, np.asarray(point.kernel))
     parts = ([point.stem / m], point.width / m, point.inner / m, kernel, point.depth)
     return np.asarray(repair(lattice, np.rint(np.concatenate(parts))))
+
+
+def nearest_choices(lattice: Lattice, kernel: np.ndarray) -> np.ndarray:
+    """Indices of the choices nearest to real kernels and numbers of heads, both (S,)."""
+    return np.abs(kernel[:, None] - lattice.kernels).argmin(-1)
 
 
 def structural_violation(lattice: Lattice, monotone: Array, point: Point) -> Array:

@@ -61,9 +61,10 @@ def tinynas_score(
 def numbers_of(arch: Architecture) -> dict[str, Any]:
     """Entropy and rho of a network that was not designed here, by the keys of ``design.json``.
 
-    They are of convs: where tokens attend to each other every one of these is None.
+    They are of convs: where tokens attend to each other every one of these is None, but in the
+    block ``attention``, which has a definition of ours.
     """
-    if attends(layer_table(arch)):
+    if arch.family is not None and attends(layer_table(arch)):
         return dict.fromkeys(("entropy_per_level", "alpha", "entropy", "rho", "layers"))
     levels = levels_of(arch)
     entropies = [level["entropy"] for level in levels]

@@ -36,6 +36,8 @@ class Posynomials(NamedTuple):
         conditional: 1 where a term counts only if its stage changes the width, (J, S).
         if_repeated: 1 where a term counts once, if its stage has more than one block, (J, S).
         first, rest: log fan-ins of a first and of a repeated block, (S, L + 1), constant last.
+        merge: those of what a first block has only where it changes the width, same shape.
+        merges: how many layers these are, (S,).
         head: those of the final conv, (L + 1,).
         level: log(r_m^2 c_m), (M, L + 1).
         reach: 1 where a stage lies before a level's end, (M, S).
@@ -46,7 +48,7 @@ class Posynomials(NamedTuple):
         monotone: 1.0 or 0.0.
         log_least_inner, squeeze_loss: least log inner; squeeze width >= max(8, inner / 4 - loss).
         multiple, inner_multiple: unit of widths and of inner widths.
-        log_kernels: of the sizes a stage may take, (K,).
+        log_kernels: of the sizes or numbers of heads a stage may take, (S, K).
     """
 
     exponents: Array
@@ -55,6 +57,8 @@ class Posynomials(NamedTuple):
     if_repeated: Array
     first: Array
     rest: Array
+    merge: Array
+    merges: Array
     head: Array
     level: Array
     reach: Array
@@ -163,11 +167,34 @@ def posynomials_of(problem: Problem) -> Posynomials:
     logs = at.shape_size
     symbol = functools.partial(Posynomial.symbol, size=logs + 3 * stages)
     stem = stem_rows(
-        problem.in_channels, symbol(0), 3, problem.stem_stride, problem.resolution, sizes[0]
+        problem.in_channels,
+        symbol(0),
+        problem.stem.kernel,
+        problem.stem.stride,
+        problem.resolution,
+        sizes[0],
+        problem.stem.kind,
+        positions=problem.positions,
     )
-    head = head_rows(symbol(stages), problem.final_width, problem.classes, sizes[-1])
-    tables = [_stage_table(problem, i) for i in range(stages)]
-    costs = _costs(problem, Sections(stem, _together(tables), head))
+    head = head_rows(
+        symbol(stages),
+        problem.final_width,
+        problem.classes,
+        sizes[-1],
+        norm=problem.head_norm,
+    )
+    blocks = problem.stage_blocks
+    tables = [_stage_table(problem, i, block) for i, block in enumerate(blocks)]
+    together = []
+    for kind in dict.fromkeys(blocks):
+        of_kind = [_stage_table(problem, i, kind) for i in range(stages)]
+        together += _together(
+            [
+                table if kind == block else _absent(table)
+                for table, block in zip(of_kind, blocks, strict=True)
+            ]
+        )
+    costs = _costs(problem, Sections(stem, together, head))
     exponents, coefficients, conditional, if_repeated = _stack([c for c, _ in costs], stages)
     limits = np.array([limit for _, limit in costs])
     ends = problem.level_ends
@@ -179,6 +206,7 @@ def posynomials_of(problem: Problem) -> Posynomials:
         level[-1, ends[-1]] = 0.0
         level[-1, -1] += np.log(problem.final_width)
     parts = {s: [_main(table, logs, s) for table in tables] for s in ("first", "rest")}
+    merge = [_main(table, logs, "first", may_be=True) for table in tables]
     head_count, head_sum = _main(head, logs, "final")
     stem_count, stem_sum = _main(stem, logs, "stem")
     loss, least = _lattice_facts(problem)
@@ -189,6 +217,8 @@ def posynomials_of(problem: Problem) -> Posynomials:
         if_repeated,
         np.stack([row for _, row in parts["first"]]),
         np.stack([row for _, row in parts["rest"]]),
+        np.stack([row for _, row in merge]),
+        [count for count, _ in merge],
         head_sum,
         level,
         np.array([[i < end for i in range(stages)] for end in ends]),
@@ -209,7 +239,11 @@ def posynomials_of(problem: Problem) -> Posynomials:
     return Posynomials(*(np.asarray(value, dtype=np.float64) for value in values))
 
 
-def _stage_table(problem: Problem, i: int) -> list[Row]:
+def _absent(table: list[Row]) -> list[Row]:
+    return [dataclasses.replace(row, repeat=row.repeat * 0) for row in table]
+
+
+def _stage_table(problem: Problem, i: int, block: str) -> list[Row]:
     """The rows of stage i in symbols: logs, then squeezes, repeats and what may be there."""
     stages, sizes = problem.num_stages, problem.resolutions
     at = Layout(stages)
@@ -225,13 +259,15 @@ def _stage_table(problem: Problem, i: int) -> list[Row]:
         "groups": 1,
         "r_in": float(sizes[i]),
         "r_out": float(sizes[i + 1]),
+        "heads": symbol(at.kernel.start + i),
+        "head_width": problem.head_width,
     }
-    rows = stage_rows(problem.block, mode="smooth", **shape)
-    if problem.block == "mbconv_se":
+    rows = stage_rows(block, mode="smooth", **shape)
+    if block == "mbconv_se":
         rows = _with_squeeze(rows, shape["inner"], symbol(logs + i))
         certain = [1] * len(rows)
     else:
-        certain = [row.repeat for row in stage_rows(problem.block, mode="lower", **shape)]
+        certain = [row.repeat for row in stage_rows(block, mode="lower", **shape)]
     repeats, may_be = symbol(logs + stages + i), symbol(logs + 2 * stages + i)
     return [
         dataclasses.replace(
@@ -349,11 +385,17 @@ def _stack(costs: list[Posynomial], stages: int) -> tuple[np.ndarray, ...]:
     return powers[:, : projections.start], coefficients, conditional, if_repeated
 
 
-def _main(rows: Iterable[Row], logs: int, section: str) -> tuple[int, np.ndarray]:
-    """Main-path convs of a section and the sum of their log fan-ins, (logs + 1,)."""
+def _main(
+    rows: Iterable[Row], logs: int, section: str, may_be: bool = False
+) -> tuple[int, np.ndarray]:
+    """Main-path convs of a section and the sum of their log fan-ins, (logs + 1,).
+
+    Those that stand in every network; with ``may_be``, those that only some have.
+    """
     layers, total = 0, np.zeros(logs + 1)
     for row in rows:
-        if row.section == section and is_main_path(row):
+        in_some = section == "first" and isinstance(row.repeat, Posynomial)
+        if row.section == section and is_main_path(row) and in_some == may_be:
             fan_in = cost.fan_in(row.layer)
             layers += 1
             if isinstance(fan_in, Posynomial):

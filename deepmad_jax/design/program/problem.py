@@ -15,6 +15,8 @@ from deepmad_jax.arch.spec import (
     BASELINE_BLOCKS,
     BLOCKS,
     COMPARED_BLOCKS,
+    LAYER_NORM_BLOCKS,
+    PAPER_BLOCKS,
     Architecture,
     Stage,
     Stem,
@@ -51,11 +53,16 @@ class Problem:
 
     Attributes:
         block: block kind of every stage.
+        blocks: block kind of each stage, in place of ``block``; empty for one kind everywhere.
         strides: stride of each stage's first block; its length is the number of stages.
         kernels: odd kernel sizes a stage may take.
+        heads: numbers of heads that a stage of attention may have, in place of a kernel.
+        head_width: channels of a head.
+        patch: pixels a side of the patches that the stem makes tokens of; 0 for a 3x3 conv.
+        positions: whether every token has a learned position, added after the stem.
         inner_ratio: least and greatest inner / width; one value fixes the ratio.
         stem_width: least and greatest channels of the stem; one value fixes them.
-        stem_stride: 1 or 2.
+        stem_stride: 1 or 2, of a 3x3 conv; patches lie side by side.
         min_width, max_width: of each stage; one value for all, or one a stage.
         min_depth, max_depth: blocks in each stage; one value for all, or one a stage.
         multiple_of: of every width and, where the ratio is not fixed, of every inner width.
@@ -80,8 +87,13 @@ class Problem:
     """
 
     block: str = "bottleneck"
+    blocks: tuple[str, ...] = ()
     strides: tuple[Stride, ...] = (2, 2, 2, 1, 2)
     kernels: tuple[OddSize, ...] = (3, 5)
+    heads: tuple[Count, ...] = (1, 2, 3, 4, 6, 8, 12, 16)
+    head_width: Channels = 64
+    patch: Natural = 0
+    positions: bool = False
     inner_ratio: tuple[Positive, ...] = (0.1, 1.0)
     stem_width: tuple[Channels, ...] = (8, 64)
     stem_stride: Stride = 2
@@ -119,6 +131,29 @@ class Problem:
         return len(self.strides)
 
     @property
+    def stage_blocks(self) -> tuple[str, ...]:
+        """Block kind of each stage."""
+        return self.blocks or (self.block,) * self.num_stages
+
+    @property
+    def choices(self) -> tuple[tuple[int, ...], ...]:
+        """For each stage the kernels it may take, or the numbers of heads, ascending."""
+        sizes = {True: tuple(sorted(set(self.heads))), False: tuple(sorted(set(self.kernels)))}
+        return tuple(sizes[block == "attention"] for block in self.stage_blocks)
+
+    @property
+    def stem(self) -> Stem:
+        """The stem at its least width."""
+        if self.patch:
+            return Stem(self.stem_width[0], self.patch, self.patch, "patch")
+        return Stem(self.stem_width[0], 3, self.stem_stride)
+
+    @property
+    def head_norm(self) -> bool:
+        """Whether a LayerNorm stands before the classifier."""
+        return self.stage_blocks[-1] in LAYER_NORM_BLOCKS
+
+    @property
     def level_ends(self) -> tuple[int, ...]:
         """For each level, how many stages lie before its end; 0 where it is the stem alone."""
         starts = [i for i, stride in enumerate(self.strides) if stride == 2]
@@ -132,7 +167,7 @@ class Problem:
     @property
     def resolutions(self) -> tuple[int, ...]:
         """Pixels a side after the stem and after each stage, S + 1 of them."""
-        sizes = [out_resolution(self.resolution, self.stem_stride)]
+        sizes = [out_resolution(self.resolution, self.stem.stride)]
         for stride in self.strides:
             sizes.append(out_resolution(sizes[-1], stride))
         return tuple(sizes)
@@ -159,18 +194,26 @@ class Problem:
             for value in point  # type: ignore[attr-defined]
         )
         stages = tuple(
-            Stage(self.block, width[i], inner[i], kernel[i], depth[i], self.strides[i])
-            for i in range(self.num_stages)
+            self._stage(block, width[i], inner[i], kernel[i], depth[i], self.strides[i])
+            for i, block in enumerate(self.stage_blocks)
         )
         return Architecture(
             name=name,
             resolution=self.resolution,
             in_channels=self.in_channels,
             classes=self.classes,
-            stem=Stem(stem, 3, self.stem_stride),
+            stem=dataclasses.replace(self.stem, width=stem),
             stages=stages,
             final_width=self.final_width,
+            head_norm=self.head_norm,
+            positions=self.positions,
         )
+
+    def _stage(self, block: str, width: int, inner: int, choice: int, *rest: int) -> Stage:
+        if block == "attention":
+            heads = {"heads": choice, "head_width": self.head_width}
+            return Stage(block, width, inner, 1, *rest, **heads)
+        return Stage(block, width, inner, choice, *rest)
 
 
 def level_weights(levels: int) -> tuple[float, ...]:
@@ -179,17 +222,13 @@ def level_weights(levels: int) -> tuple[float, ...]:
 
 
 def _check_problem(p: Problem) -> None:
-    if p.block in (*BASELINE_BLOCKS, *COMPARED_BLOCKS):
-        raise InvalidConfig(
-            f"block is {p.block!r}, which only published networks have; one can design from "
-            f"{', '.join(BLOCKS)}."
-        )
-    if p.block not in BLOCKS:
-        raise InvalidConfig(f"block is {p.block!r}; {did_you_mean(p.block, BLOCKS)}")
     if not p.strides:
         raise InvalidConfig("strides is empty, but must hold a 1 or 2 for each stage, as in 2,2,1.")
+    _check_blocks(p)
     if not p.kernels:
         raise InvalidConfig("kernels is empty, but must hold odd sizes, such as 3,5.")
+    if not p.heads:
+        raise InvalidConfig("heads is empty, but must hold numbers of heads, such as 2,4,8.")
     _check_range(p, "inner_ratio")
     _check_range(p, "stem_width")
     for kind in ("width", "depth"):
@@ -205,6 +244,29 @@ def _check_problem(p: Problem) -> None:
             f"alpha has {len(p.alpha)} weights, but these strides make {len(p.level_ends)} levels "
             "(the stem's, and one for each stage of stride 2): give one weight a level, or none "
             "for 1 everywhere and 8 on the last."
+        )
+
+
+def _check_blocks(p: Problem) -> None:
+    if p.blocks and len(p.blocks) != p.num_stages:
+        raise InvalidConfig(
+            f"blocks names {len(p.blocks)} kinds, but strides make {p.num_stages} stages: name one "
+            "kind a stage, or leave blocks empty and set block."
+        )
+    for field, block in (("block", p.block), *(("blocks", block) for block in p.blocks)):
+        if block in (*BASELINE_BLOCKS, *COMPARED_BLOCKS):
+            raise InvalidConfig(
+                f"{field} has {block!r}, which only published networks have; one can design from "
+                f"{', '.join(BLOCKS)}."
+            )
+        if block not in BLOCKS:
+            raise InvalidConfig(f"{field} has {block!r}; {did_you_mean(block, BLOCKS)}")
+    if p.convention == "tinynas" and not (
+        set(p.stage_blocks) <= set(PAPER_BLOCKS) and len(set(p.stage_blocks)) == 1 and not p.patch
+    ):
+        raise InvalidConfig(
+            "convention is tinynas, but the authors' released code counts networks of one of "
+            f"{', '.join(PAPER_BLOCKS)} behind a 3x3 conv only: set convention to paper."
         )
 
 

@@ -25,6 +25,7 @@ from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.evaluate import REAL_SLACK, Data, Form, evaluate, spent
 from deepmad_jax.design.program.lattice import (
     Lattice,
+    chosen,
     repair,
     split,
     structural_violation,
@@ -207,7 +208,7 @@ def _moved(lattice: Lattice, u: Array, jump: Array, trade: Array) -> Array:
     kernel_after = jnp.clip(kernel + more_kernel, 0, split(lattice.high)[3])
     log_kernels = jnp.log(lattice.kernels)
     log_cost = jnp.log(depth_after / depth)
-    log_cost += log_kernels[kernel_after.astype(int)] - log_kernels[kernel.astype(int)]
+    log_cost += chosen(log_kernels, kernel_after) - chosen(log_kernels, kernel)
     exponent = jnp.maximum(trade, 0.0)
     paid = jnp.exp(-exponent * log_cost)
     # Widths that are equal or nearly so cannot follow: most trades are the inner width's alone.

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deepmad_jax.design.program.lattice import chosen as sizes_at
+from deepmad_jax.design.program.lattice import nearest_choices
 from deepmad_jax.design.program.prepared import Prepared
 from deepmad_jax.design.search.fixed_choices import FixedChoices
 
@@ -71,12 +73,14 @@ class _Search:
     def __init__(self, prepared: Prepared, fixed: FixedChoices, x: np.ndarray):
         lattice, self.layout = prepared.lattice, prepared.layout
         self.stages = stages = self.layout.stages
-        self.fixed, self.sizes = fixed, np.unique(lattice.kernels)
+        self.fixed, self.lattice = fixed, lattice
+        several = (lattice.high > lattice.low)[self.layout.kernel]
+        self.kernel_stages = np.flatnonzero(several)
         self.at = fixed.unknowns_of(x)
         self.ties_pay = fixed.conditional.any()
         low, high = (ends[self.layout.depth] for ends in (lattice.low, lattice.high))
         self.low = np.concatenate([low, np.full(stages, _FREE), np.zeros(stages)])
-        self.high = np.concatenate([high, np.full(stages, self.sizes.size - 1), np.ones(stages)])
+        self.high = np.concatenate([high, lattice.high[self.layout.kernel], np.ones(stages)])
         self.found: dict[Choice, tuple[float, np.ndarray]] = {}
 
     def near(self, x: np.ndarray) -> list[Choice]:
@@ -110,14 +114,14 @@ class _Search:
         eye = np.eye(3 * self.stages, dtype=int)
         kernels, ties = eye[self.stages : 2 * self.stages], eye[2 * self.stages :]
         moves = np.zeros((0, 3 * self.stages), dtype=int)
-        if len(self.sizes) > 1:
-            moves = np.concatenate([kernels, -kernels])
+        if len(self.kernel_stages):
+            moves = np.concatenate([kernels[self.kernel_stages], -kernels[self.kernel_stages]])
         return np.concatenate([moves, ties, -ties]) if self.ties_pay else moves
 
     def settled(self, choice: Choice) -> Choice:
         """The choice with the kernels and ties nearest to its relaxed optimum."""
         stages, y = self.stages, self.found[choice][1]
-        kernel = np.abs(np.exp(y[self.layout.kernel, None]) - self.sizes).argmin(-1)
+        kernel = nearest_choices(self.lattice, np.exp(y[self.layout.kernel]))
         tied = (np.abs(np.diff(y[self.layout.widths])) < 0.02) & self.ties_pay
         return (*choice[:stages], *kernel.tolist(), *tied.astype(int).tolist())
 
@@ -149,7 +153,7 @@ class _Search:
         depth, kernel, tied = np.split(np.array(new), 3, axis=1)
         chosen = np.full((len(new), len(self.at)), np.nan)
         if not (kernel == _FREE).any():
-            chosen[:, self.layout.kernel] = np.log(self.sizes)[kernel]
+            chosen[:, self.layout.kernel] = np.log(sizes_at(self.lattice.kernels, kernel))
         ties = tied > 0 if tied.any() else None
         values = self.fixed.solve(depth.astype(float), self.at, chosen, ties)
         self.found |= dict(zip(new, zip(values.value.tolist(), values.y, strict=True), strict=True))

@@ -10,6 +10,7 @@ from collections import Counter
 
 import numpy as np
 
+from deepmad_jax.design.program.lattice import chosen as sizes_at
 from deepmad_jax.design.program.lattice import inner_bounds, repair
 from deepmad_jax.design.program.prepared import Prepared
 from deepmad_jax.design.search.choices import Choices
@@ -34,7 +35,7 @@ def dive(prepared: Prepared, fixed: FixedChoices, choices: Choices, beam: int) -
     problem, lattice, parts = prepared.problem, prepared.lattice, prepared.layout
     m = problem.multiple_of
     chosen = np.full(choices.y.shape, np.nan)
-    chosen[:, parts.kernel] = np.log(lattice.kernels[choices.kernel])
+    chosen[:, parts.kernel] = np.log(sizes_at(lattice.kernels, choices.kernel))
     sizes = choices.y[0, parts.widths if problem.fixed_ratio else parts.channels].copy()
     # A width that others are tied to is fixed before them.
     sizes[parts.widths] = np.maximum.accumulate(sizes[parts.widths])

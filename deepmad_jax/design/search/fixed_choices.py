@@ -163,10 +163,14 @@ class _Batch:
         slopes = self._by_x(self.shared[num_terms:])
         self.shapes = np.where(np.abs(slopes).max(-1, initial=0.0) < 1e-12, -1.0, shapes)
 
-        sums = np.einsum("ms,nsl->nml", program.reach, program.first + n[..., None] * program.rest)
+        merges = np.ones(n.shape) if tied is None else 1.0 - tied
+        by_stage = program.first + n[..., None] * program.rest
+        if program.merges.any():
+            by_stage = by_stage + merges[..., None] * program.merge
+        sums = np.einsum("ms,nsl->nml", program.reach, by_stage)
         sums[..., -1] += program.stem
         sums[:, -1] += program.head
-        layers = program.layers_fixed + n @ program.layers
+        layers = program.layers_fixed + n @ program.layers + merges @ program.merges
         self.alpha = program.alpha
         self.levels, self.sums = (
             self._reduced(fixed, part, frozen)

@@ -7,7 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from deepmad_jax.arch.spec import BLOCKS
+from deepmad_jax.arch.layers import layer_table
+from deepmad_jax.arch.rows import is_main_path
+from deepmad_jax.arch.spec import BLOCKS, FURTHER_BLOCKS
 from deepmad_jax.design.certificate import bounds, certify
 from deepmad_jax.design.certificate.bounds import Multipliers
 from deepmad_jax.design.program.evaluate import Point, data_of, evaluate, form_of
@@ -37,6 +39,10 @@ def random_problem(rng, block):
         space |= {"stem_width": (8, 16), "max_depth": (2,)}
     elif rng.integers(3) == 0:
         space |= {"inner_ratio": (0.5,)}
+    if block == "attention":
+        space |= {"heads": (1, 3), "head_width": 4, "positions": bool(rng.integers(2))}
+    if block in FURTHER_BLOCKS and rng.integers(2):
+        space |= {"patch": 2}
     if rng.integers(2):
         space |= {"kernels": (int(rng.choice([3, 5])),)}
     if rng.integers(3) == 0:
@@ -103,6 +109,14 @@ def test_bound_is_never_below_the_brute_force_optimum(block):
         check_bound(random_problem(rng, block), rng)
 
 
+@pytest.mark.parametrize("blocks", [("convnext", "attention"), ("mbconv_se", "attention")])
+def test_bound_of_mixed_kinds_is_never_below_the_brute_force_optimum(blocks):
+    rng = np.random.default_rng(len(blocks[0]))
+    for _ in range(8):
+        problem = random_problem(rng, "attention")
+        check_bound(dataclasses.replace(problem, blocks=blocks), rng)
+
+
 @pytest.mark.parametrize(
     ("block", "extras"),
     [
@@ -138,7 +152,7 @@ def test_bound_is_never_below_the_optimum_of_hundreds_of_problems(block):
 
 def test_bound_holds_for_one_stage_without_a_second_level():
     rng = np.random.default_rng(1)
-    for block in BLOCKS:
+    for block in ("basic", "mbconv_se", "attention"):
         space = dict(TINY_SPACE, block=block, strides=(1,), alpha=(8.0,), max_width=(32,))
         for monotone in (True, False):
             problem = Problem(**space, monotone=monotone, params=float(rng.uniform(500, 2e4)))
@@ -205,14 +219,29 @@ def test_any_multipliers_and_any_point_give_a_valid_bound(block):
 
 
 @jax.jit
-def costs_of(program, one, x):
-    nothing = np.zeros(2)
-    return bounds.costs(program, bounds.relaxation(program, one, one, nothing, nothing + 1e9), x)
+def relaxed_at(program, one):
+    """Costs, entropies and rho's slack in the relaxation over one network alone."""
+    nothing = np.zeros(len(program.alpha))
+    box = bounds.relaxation(program, one, one, nothing, nothing + 1e9)
+    x = jax.numpy.append(one, np.zeros(3 * program.layout.stages))
+    sums = bounds.level_sums(program, box, x)
+    levels = program.level[:, :-1] @ one[program.layout.shape] + program.level[:, -1]
+    slack = bounds.rho_slack(program, box, x, sums[-1])
+    return bounds.costs(program, box, x), levels * sums, slack
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_costs_at_a_single_network_are_its_costs(block):
-    problem = Problem(**dict(TINY_SPACE, block=block, params=1e6, macs=1e9))
+def layers_of(problem, point):
+    rows = layer_table(problem.architecture("one", point))
+    return sum(row.repeat for row in rows if is_main_path(row))
+
+
+KINDS = [(block, block) for block in BLOCKS] + [("convnext", "attention")]
+
+
+@pytest.mark.parametrize("blocks", KINDS, ids=".".join)
+def test_relaxation_at_a_single_network_is_the_program(blocks):
+    space = dict(TINY_SPACE, heads=(1, 3), head_width=4, positions=True)
+    problem = Problem(**space, blocks=blocks, params=1e6, macs=1e9, rho=2.0)
     program = posynomials_of(problem)
     x, _ = feasible_points(problem)
     for one in x[:20]:
@@ -220,9 +249,12 @@ def test_costs_at_a_single_network_are_its_costs(block):
         point = Point(np.exp(one[0]), widths, np.rint(widths * ratios), kernels, one[7:] + 1)
         numbers = evaluate(form_of(problem), data_of(problem), Point(*map(np.rint, point)))
         with jax.enable_x64(True):
-            macs, params = map(float, costs_of(program, one, np.append(one, np.zeros(6))))
-        assert macs * 1e9 == pytest.approx(numbers.macs, rel=1e-9)
-        assert params * 1e6 == pytest.approx(numbers.params, rel=1e-9)
+            costs, entropies, slack = jax.tree.map(np.asarray, relaxed_at(program, one))
+        assert costs == pytest.approx([numbers.macs / 1e9, numbers.params / 1e6], rel=1e-9)
+        assert entropies == pytest.approx(numbers.entropy_per_level[-2:], rel=1e-9)
+        # The slack is N (log rho0 - log rho).
+        layers = layers_of(problem, point)
+        assert slack == pytest.approx(layers * np.log(2.0 / numbers.rho), rel=1e-9)
 
 
 def test_tinynas_convention_is_refused_by_name():
