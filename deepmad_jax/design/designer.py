@@ -22,6 +22,7 @@ from deepmad_jax.design.search.effort import FULL, Effort
 from deepmad_jax.design.search.fixed_choices import FixedChoices
 from deepmad_jax.design.search.projection import Design, round_solution
 from deepmad_jax.design.search.rounds import Starts
+from deepmad_jax.errors import InfeasibleProblem
 
 LEADING_VECTORS = 5  # of depths, that the search begins from where `fixed_choices` does not apply
 
@@ -40,13 +41,44 @@ def design_network(problem: Problem, name: str = "design", effort: Effort = FULL
             constraint and the best value that can be reached.
     """
     began = time.perf_counter()
-    prepared = prepare(problem)
+    best: Design | None = None
     with one_thread():
-        feasible.check_floors(prepared)
-        solution = relaxed_optimum(prepared)
-        starts = _starts(prepared, solution, effort)
-        design = round_solution(prepared, solution, starts, name, effort)
-    return dataclasses.replace(design, seconds=time.perf_counter() - began)
+        for prepared, solution in _relaxed(problem):
+            # What a choice of kinds can reach at most is what it reaches relaxed.
+            if best is not None and solution.objective < best.numbers.objective:
+                continue
+            starts = _starts(prepared, solution, effort)
+            try:
+                design = round_solution(prepared, solution, starts, name, effort)
+            except InfeasibleProblem as error:
+                failed = error
+                continue
+            if best is None or design.numbers.objective > best.numbers.objective:
+                best = design
+    if best is None:
+        raise failed
+    return dataclasses.replace(best, seconds=time.perf_counter() - began)
+
+
+def _relaxed(problem: Problem) -> list[tuple[Prepared, Solution]]:
+    """Each choice of kinds with its relaxed optimum, the most promising first.
+
+    Raises:
+        InfeasibleProblem: none can meet its budgets; where kinds are open, of the last one.
+    """
+    found = []
+    for settled in problem.settlements:
+        prepared = prepare(settled)
+        try:
+            feasible.check_floors(prepared)
+        except InfeasibleProblem as error:
+            failed = error
+            continue
+        found.append((prepared, relaxed_optimum(prepared)))
+    if not found:
+        raise failed
+    # A solve that did not converge says nothing: it is tried, last.
+    return sorted(found, key=lambda pair: np.nan_to_num(-pair[1].objective, nan=np.inf))
 
 
 def _starts(prepared: Prepared, solution: Solution, effort: Effort) -> Starts:

@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 
 from deepmad_jax.arch.spec import Architecture
-from deepmad_jax.design.certificate.certify import Certificate, certify, network_at
+from deepmad_jax.design.certificate.certify import Certificate, certify, gap_below, network_at
 from deepmad_jax.design.program.evaluate import Numbers, point_of
 from deepmad_jax.design.program.lattice import chosen as sizes_at
 from deepmad_jax.design.program.lattice import nearest, nearest_choices
@@ -59,6 +59,9 @@ def prove(
 ) -> Proved:
     """Bounds the program, hands every better network back, and ends with the best one.
 
+    Where kinds of the stages are open, every choice of them is bounded, each for an equal share of
+    the time, and better networks are sought among those of the design's own kinds.
+
     Args:
         problem: the space, weights and budgets; convention ``paper``.
         design: a network of the space within the budgets.
@@ -68,7 +71,10 @@ def prove(
     Raises:
         UserError: see `certify`; or ``design`` is none such.
     """
-    prepared = prepare(problem)
+    settled = problem.settled_as(design)
+    others = [other for other in problem.settlements if other != settled]
+    each = seconds / (1 + len(others))
+    prepared = prepare(settled)
     given = nearest(prepared.lattice, point_of(design))
     improver = _Improver(prepared, given)
     began_at = improver.value
@@ -78,14 +84,31 @@ def prove(
             "a bound needs one that does, such as the design job gives."
         )
     certificate = certify(
-        problem, began_at, seconds=seconds, nodes=nodes, improve=improver, share=share
+        settled, began_at, seconds=each, nodes=nodes, improve=improver, share=share
     )
+    for other in others:
+        certificate = _with(
+            certificate, certify(other, improver.value, seconds=each, nodes=nodes), improver.value
+        )
     points = [improver.best]
     if problem.alternatives:
         points = best_differing(improver.search, [improver.best, given], problem.alternatives + 1)
-    first, *others = networks_of(improver.search, points, design.name)
+    first, *next_best = networks_of(improver.search, points, design.name)
     gained = float(first.numbers.objective) - began_at
-    return Proved(first.architecture, first.numbers, gained, certificate, tuple(others))
+    return Proved(first.architecture, first.numbers, gained, certificate, tuple(next_best))
+
+
+def _with(one: Certificate, other: Certificate, incumbent: float) -> Certificate:
+    """The certificate of two spaces together."""
+    upper = max(one.upper_bound, other.upper_bound)
+    return Certificate(
+        upper_bound=upper,
+        gap=gap_below(upper, incumbent),
+        nodes=one.nodes + other.nodes,
+        boxes_left=one.boxes_left + other.boxes_left,
+        seconds=one.seconds + other.seconds,
+        exhausted=one.exhausted and other.exhausted,
+    )
 
 
 class _Improver:

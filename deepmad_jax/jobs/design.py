@@ -141,10 +141,12 @@ def sensitivity(config: Config, workdir: Path) -> None:
 
     path = workdir / "design.json"
     numbers = design_of(config, workdir)
-    solution = solve_relaxed(config.design)
-    moved = elasticities(config.design, solution)
+    # Of the kinds that the design has, where the config leaves them open.
+    problem = config.design.settled_as(Architecture.load(workdir / "architecture.json"))
+    solution = solve_relaxed(problem)
+    moved = elasticities(problem, solution)
     numbers["relaxed_objective"] = solution.objective
-    numbers["objective_without"] = objectives_without(config.design, solution)
+    numbers["objective_without"] = objectives_without(problem, solution)
     numbers["elasticities"] = {
         budget: {name: np.asarray(part).tolist() for name, part in point._asdict().items()}
         for budget, point in moved.items()

@@ -12,7 +12,9 @@ from deepmad_jax.arch import Architecture, Stage, Stem, cost, layer_table
 from deepmad_jax.arch.rows import is_main_path
 from deepmad_jax.design.certificate.certify import certify
 from deepmad_jax.design.designer import design_network
+from deepmad_jax.design.improve import prove
 from deepmad_jax.design.program.levels import levels_of
+from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.nets import Network
@@ -97,10 +99,30 @@ def test_params_and_macs_of_the_blocks_are_the_formulas():
     )
 
 
+@pytest.mark.slow
 def test_the_tiny_design_is_proved_optimal(tiny):
     proof = certify(Problem(**TINY), float(tiny.numbers.objective), seconds=np.inf, nodes=4000)
     assert proof.exhausted
     assert proof.gap == 0.0
+
+
+@pytest.mark.slow
+def test_open_kinds_are_settled_by_the_best_choice(tiny):
+    open_problem = Problem(**(TINY | {"blocks": ("convnext|attention", "convnext|attention")}))
+    designs = {
+        p.blocks: float(design_network(p).numbers.objective) for p in open_problem.settlements
+    }
+    assert len(designs) == 4
+    assert designs[TINY["blocks"]] == tiny.numbers.objective
+    chosen = design_network(open_problem)
+    assert float(chosen.numbers.objective) == max(designs.values())
+    kinds = tuple(stage.block for stage in chosen.architecture.stages)
+    assert designs[kinds] == chosen.numbers.objective
+    # The bound holds for all four.
+    proved = prove(open_problem, chosen.architecture, seconds=np.inf, nodes=8)
+    assert proved.certificate.upper_bound >= max(designs.values())
+    with pytest.raises(InvalidConfig, match="leaves kinds open"):
+        prepare(open_problem)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +131,8 @@ def test_the_tiny_design_is_proved_optimal(tiny):
         ({"blocks": ("convnext",)}, "names 1 kinds, but strides make 2"),
         ({"blocks": ("convnext", "atention")}, "did you mean 'attention'"),
         ({"blocks": ("convnext", "swin")}, "only published networks have"),
+        ({"blocks": ("convnext|atention", "attention")}, "did you mean 'attention'"),
+        ({"strides": (1,) * 7, "blocks": ("convnext|attention",) * 7}, "more than 64 choices"),
         ({"heads": ()}, "heads is empty"),
         ({"convention": "tinynas"}, "set convention to paper"),
     ],

@@ -9,6 +9,7 @@ from deepmad_jax.design.program.lattice import Lattice, lattice_of
 from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.posynomials import Posynomials, posynomials_of
 from deepmad_jax.design.program.problem import Problem
+from deepmad_jax.errors import InvalidConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,16 @@ class Prepared:
 
 
 def prepare(problem: Problem) -> Prepared:
-    """The prepared problem."""
+    """The prepared problem.
+
+    Raises:
+        InvalidConfig: kinds of its stages are still open.
+    """
+    if len(problem.settlements) > 1:
+        raise InvalidConfig(
+            f"blocks is {problem.blocks}, which leaves kinds open, but this needs one kind a "
+            "stage: name those that a design has chosen."
+        )
     return Prepared(
         problem=problem,
         form=form_of(problem),

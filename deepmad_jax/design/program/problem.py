@@ -5,6 +5,7 @@ must meet. It holds plain Python values only and is what ``config.design`` becom
 """
 
 import dataclasses
+import itertools
 import math
 from typing import Annotated
 
@@ -43,6 +44,8 @@ BUDGETS = ("macs", "params", "rho")
 EXTRAS = ("layers", "activations", "latency", "width_ratio")
 """Limits besides MACs, params and rho: what they measure is in `limits.py`."""
 CONVENTIONS = ("paper", "tinynas")
+MOST_SETTLEMENTS = 64
+"""Choices of kinds, one design each, beyond which a problem is refused."""
 
 Stride = Annotated[int, OneOf((1, 2))]
 
@@ -54,6 +57,8 @@ class Problem:
     Attributes:
         block: block kind of every stage.
         blocks: block kind of each stage, in place of ``block``; empty for one kind everywhere.
+            Where a stage may be of several, their names with a bar between, as in
+            ``convnext|attention``, and the design chooses.
         strides: stride of each stage's first block; its length is the number of stages.
         kernels: odd kernel sizes a stage may take.
         heads: numbers of heads that a stage of attention may have, in place of a kernel.
@@ -134,6 +139,19 @@ class Problem:
     def stage_blocks(self) -> tuple[str, ...]:
         """Block kind of each stage."""
         return self.blocks or (self.block,) * self.num_stages
+
+    @property
+    def settlements(self) -> tuple["Problem", ...]:
+        """The problem with every choice of kinds, one kind a stage; itself where none is open."""
+        if not any("|" in block for block in self.blocks):
+            return (self,)
+        each = itertools.product(*(block.split("|") for block in self.blocks))
+        return tuple(dataclasses.replace(self, blocks=blocks) for blocks in each)
+
+    def settled_as(self, arch: Architecture) -> "Problem":
+        """The settlement that has the kinds of one of its networks."""
+        kinds = tuple(stage.block for stage in arch.stages)
+        return next((p for p in self.settlements if p.stage_blocks == kinds), self)
 
     @property
     def choices(self) -> tuple[tuple[int, ...], ...]:
@@ -253,7 +271,13 @@ def _check_blocks(p: Problem) -> None:
             f"blocks names {len(p.blocks)} kinds, but strides make {p.num_stages} stages: name one "
             "kind a stage, or leave blocks empty and set block."
         )
-    for field, block in (("block", p.block), *(("blocks", block) for block in p.blocks)):
+    if math.prod(block.count("|") + 1 for block in p.blocks) > MOST_SETTLEMENTS:
+        raise InvalidConfig(
+            f"blocks is {p.blocks}: that is more than {MOST_SETTLEMENTS} choices of kinds, "
+            "each of them a design of its own. Leave fewer stages open."
+        )
+    named = [("blocks", block) for kinds in p.blocks for block in kinds.split("|")]
+    for field, block in (("block", p.block), *named):
         if block in (*BASELINE_BLOCKS, *COMPARED_BLOCKS):
             raise InvalidConfig(
                 f"{field} has {block!r}, which only published networks have; one can design from "

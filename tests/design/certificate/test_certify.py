@@ -122,7 +122,7 @@ def test_bound_of_mixed_kinds_is_never_below_the_brute_force_optimum(blocks):
     [
         ("basic", ("layers", "width_ratio")),
         ("bottleneck", ("latency",)),
-        ("mbconv", ("activations",)),
+        pytest.param("mbconv", ("activations",), marks=pytest.mark.slow),
     ],
 )
 def test_bound_with_further_limits_is_never_below_the_optimum(block, extras, latency_table):

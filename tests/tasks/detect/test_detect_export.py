@@ -50,11 +50,11 @@ def run(path, image, **values):
     ("head", "candidates"),
     [
         ("fcos", 1000),
-        ("fcos", 40),
-        ("fcos_tricks", 1000),
-        ("gfl", 1000),
         ("gfl", 20),
-        ("gfl_v1", 60),
+        pytest.param("fcos", 40, marks=pytest.mark.slow),
+        pytest.param("fcos_tricks", 1000, marks=pytest.mark.slow),
+        pytest.param("gfl", 1000, marks=pytest.mark.slow),
+        pytest.param("gfl_v1", 60, marks=pytest.mark.slow),
     ],
 )
 def test_exported_detector_finds_the_same_boxes(head, candidates, image, tmp_path):
@@ -78,7 +78,7 @@ def test_exported_detector_finds_the_same_boxes(head, candidates, image, tmp_pat
         left.remove(near[0])
 
 
-@pytest.mark.parametrize("head", ["fcos", "gfl"])
+@pytest.mark.parametrize("head", ["fcos", pytest.param("gfl", marks=pytest.mark.slow)])
 def test_without_suppression_every_place_is_given(head, image, tmp_path):
     net = detector(head)
     write_detector(net, tmp_path / "net.onnx", SIZE, False)

@@ -28,6 +28,12 @@ from deepmad_jax.train.gradients import make_gradient_fn
 STAGES = tuple(Stage("basic", 8, 8, 3, 1, 2) for _ in range(4))
 ARCH = Architecture("tiny", 64, 3, 10, Stem(8, 3, 2), STAGES)
 HEADS = ("fcos", "gfl", "mask_rcnn")  # the cascade: test_detect_step.py
+# Each compiles a training step: a minute on a busy core.
+HEADS_MOSTLY_SLOW = [
+    "mask_rcnn",
+    pytest.param("fcos", marks=pytest.mark.slow),
+    pytest.param("gfl", marks=pytest.mark.slow),
+]
 CONFIG = Config(
     name="tiny",
     task="detect",
@@ -135,7 +141,7 @@ def test_evaluation_of_a_checkpoint_is_trainings_own(root, trained):
     assert result.items() <= last.items()
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", HEADS_MOSTLY_SLOW)
 def test_losses_and_gradients_are_finite_and_every_part_learns(root, head):
     (loss, (_, metrics)), grads = loss_and_gradients(root, head, make_mesh(jax.devices()[:1]))
     assert np.isfinite(loss)
@@ -171,7 +177,9 @@ def test_the_canvas_hardly_changes_a_loss(root):
     np.testing.assert_allclose(ours, other, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("mode", "trains"), [("fixed", False), ("affine", True)])
+@pytest.mark.parametrize(
+    ("mode", "trains"), [("fixed", False), pytest.param("affine", True, marks=pytest.mark.slow)]
+)
 def test_fixed_statistics_stay_and_frozen_stages_do_not_train(root, mode, trains):
     config = config_of(root, batch_norm=mode, frozen_stages=1)
     net = DETECT.build(ARCH, config, DETECT.open(config, ARCH), True)
