@@ -109,7 +109,7 @@ def test_a_typo_or_wrong_type_fails_at_once_with_a_hint(values, path, text, word
     ("fields", "words"),
     [
         ({"block": "botleneck"}, "did you mean 'bottleneck'"),
-        ({"block": "convnext"}, "only published networks have; one can design from basic, k1kx"),
+        ({"block": "inverted"}, "only published networks have; one can design from basic, k1kx"),
         ({"kernels": (3, 4)}, "odd"),
         ({"strides": (2, 3)}, "1 or 2"),
         ({"alpha": (1.0, 2.0)}, "5 levels"),

@@ -20,7 +20,7 @@ import pytest
 
 from deepmad_jax import cli
 from deepmad_jax.arch import layers, spec
-from deepmad_jax.design.program import problem
+from deepmad_jax.design.program import checks
 from deepmad_jax.main import main
 
 ROOT = Path(__file__).parent.parent
@@ -124,7 +124,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # What a page names for the process it runs in is forgotten after it.
     monkeypatch.setattr(spec, "BLOCKS", spec.BLOCKS)
-    monkeypatch.setattr(problem, "BLOCKS", problem.BLOCKS)
+    monkeypatch.setattr(checks, "BLOCKS", checks.BLOCKS)
     monkeypatch.setattr(layers, "BLOCK_LAYERS", dict(layers.BLOCK_LAYERS))
     return tmp_path
 

@@ -14,16 +14,14 @@ import numpy as np
 
 from deepmad_jax.arch import cost
 from deepmad_jax.arch.layers import head_rows, se_width, stage_rows, stem_rows
-from deepmad_jax.arch.rows import Row, is_main_path
+from deepmad_jax.arch.rows import Row
 from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.box import box_of
 from deepmad_jax.design.program.lattice import inner_bounds, lattice_of
 from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.limits import Sections, measure, read_latency
 from deepmad_jax.design.program.problem import Problem
-
-# Terms are padded, so that nearly equal programs share a compilation.
-_TERMS = 32
+from deepmad_jax.design.program.symbols import Posynomial, in_one_table, main_path_of, stacked
 
 
 class Posynomials(NamedTuple):
@@ -96,70 +94,6 @@ class Posynomials(NamedTuple):
         return self.exponents[:, -self.layout.stages :]
 
 
-@dataclasses.dataclass(frozen=True)
-class Posynomial:
-    """A sum of ``coefficient * exp(exponents . y)``: what a row holds when channels are symbols.
-
-    A term's key is its exponents and the symbols that must be above 0 for it to count.
-
-    >>> a, b = Posynomial.symbol(0, size=2), Posynomial.symbol(1, size=2)
-    >>> {exponents: c for (exponents, _), c in (2 * a * b + a / b * 3).terms.items()}
-    {(1, 1): 2.0, (1, -1): 3.0}
-    """
-
-    size: int
-    terms: dict[tuple[tuple[int, ...], frozenset[int]], float]
-
-    @staticmethod
-    def symbol(*indices: int, size: int) -> "Posynomial":
-        """exp of the sum of y over the indices; ``size`` is the length of y."""
-        exponents = tuple(indices.count(i) for i in range(size))
-        return Posynomial(size, {(exponents, frozenset()): 1.0})
-
-    def positive(self) -> "Posynomial":
-        """1 where this is above 0: the condition on its symbols, see `arrays.positive`."""
-        needed: frozenset[int] = frozenset()
-        for (exponents, above_zero), _ in self.terms.items():
-            needed |= above_zero | {i for i, power in enumerate(exponents) if power}
-        return Posynomial(self.size, {((0,) * self.size, needed): 1.0})
-
-    def __add__(self, other: Any) -> "Posynomial":
-        if isinstance(other, np.ndarray):
-            return NotImplemented  # an array adds and multiplies by its elements
-        terms = dict(self.terms)
-        for key, coefficient in self._lifted(other).terms.items():
-            terms[key] = terms.get(key, 0.0) + coefficient
-        return Posynomial(self.size, terms)
-
-    def __mul__(self, other: Any) -> "Posynomial":
-        if isinstance(other, np.ndarray):
-            return NotImplemented
-        product = Posynomial(self.size, {})
-        for (e, p), a in self.terms.items():
-            for (f, q), b in self._lifted(other).terms.items():
-                key = (tuple(i + j for i, j in zip(e, f, strict=True)), p | q)
-                product += Posynomial(self.size, {key: a * b})
-        return product
-
-    def __truediv__(self, other: Any) -> "Posynomial":
-        (((exponents, above_zero), coefficient),) = self._lifted(other).terms.items()
-        inverse = (tuple(-e for e in exponents), above_zero)
-        return self * Posynomial(self.size, {inverse: 1.0 / coefficient})
-
-    def __pow__(self, power: int) -> "Posynomial":
-        (((exponents, above_zero), coefficient),) = self.terms.items()
-        key = (tuple(power * e for e in exponents), above_zero)
-        return Posynomial(self.size, {key: coefficient**power})
-
-    __radd__, __rmul__ = __add__, __mul__
-
-    def _lifted(self, number: Any) -> "Posynomial":
-        if isinstance(number, Posynomial):
-            return number
-        key = ((0,) * self.size, frozenset[int]())
-        return Posynomial(self.size, {key: float(number)} if number else {})
-
-
 def posynomials_of(problem: Problem) -> Posynomials:
     """The arrays of a problem, NumPy float64."""
     stages, sizes = problem.num_stages, problem.resolutions
@@ -188,14 +122,14 @@ def posynomials_of(problem: Problem) -> Posynomials:
     together = []
     for kind in dict.fromkeys(blocks):
         of_kind = [_stage_table(problem, i, kind) for i in range(stages)]
-        together += _together(
+        together += in_one_table(
             [
                 table if kind == block else _absent(table)
                 for table, block in zip(of_kind, blocks, strict=True)
             ]
         )
     costs = _costs(problem, Sections(stem, together, head))
-    exponents, coefficients, conditional, if_repeated = _stack([c for c, _ in costs], stages)
+    exponents, coefficients, conditional, if_repeated = stacked([c for c, _ in costs], stages)
     limits = np.array([limit for _, limit in costs])
     ends = problem.level_ends
     level = np.zeros((len(ends), logs + 1))
@@ -205,10 +139,10 @@ def posynomials_of(problem: Problem) -> Posynomials:
     if problem.final_width is not None:
         level[-1, ends[-1]] = 0.0
         level[-1, -1] += np.log(problem.final_width)
-    parts = {s: [_main(table, logs, s) for table in tables] for s in ("first", "rest")}
-    merge = [_main(table, logs, "first", may_be=True) for table in tables]
-    head_count, head_sum = _main(head, logs, "final")
-    stem_count, stem_sum = _main(stem, logs, "stem")
+    parts = {s: [main_path_of(table, logs, s) for table in tables] for s in ("first", "rest")}
+    merge = [main_path_of(table, logs, "first", may_be=True) for table in tables]
+    head_count, head_sum = main_path_of(head, logs, "final")
+    stem_count, stem_sum = main_path_of(stem, logs, "stem")
     loss, least = _lattice_facts(problem)
     values = (
         exponents,
@@ -278,27 +212,6 @@ def _stage_table(problem: Problem, i: int, block: str) -> list[Row]:
     ]
 
 
-def _together(tables: list[list[Row]]) -> list[Row]:
-    """Each row of the stages' tables once, its numbers arrays over the stages, (1, S)."""
-
-    def stacked(values: list[Any]) -> Any:
-        return np.array([values], dtype=object)
-
-    merged = []
-    for rows in zip(*tables, strict=True):
-        layers = [row.layer for row in rows]
-        fields = {name: stacked([getattr(layer, name) for layer in layers]) for name in _NUMBERS}
-        if all(layer.groups is layer.c_in for layer in layers):
-            fields["groups"] = fields["c_in"]  # one and the same where depthwise
-        repeat = stacked([row.repeat for row in rows])
-        merged.append(Row(rows[0].section, repeat, dataclasses.replace(layers[0], **fields)))
-    return merged
-
-
-_NUMBERS = ("c_in", "c_out", "r_in", "r_out", "kernel", "stride", "groups")
-"""Fields of a `Layer` that differ from stage to stage; the others are the same in all."""
-
-
 def _costs(problem: Problem, rows: Sections) -> list[tuple[Posynomial, float]]:
     """What is limited, in symbols, and the limit: MACs and params, then what may exceed another."""
     costs = []
@@ -356,55 +269,6 @@ def _with_squeeze(rows: Iterable[Row], inner: Posynomial, squeezed: Posynomial) 
         else row
         for row in rows
     ]
-
-
-def _stack(costs: list[Posynomial], stages: int) -> tuple[np.ndarray, ...]:
-    """Exponents, coefficients, and which terms count only where a width changes or blocks repeat.
-
-    Shapes (J, L + 2 S), (costs, J), (J, S) and (J, S).
-    """
-    # Where repeats only switch a term, and where the projections do, the power is no part of it.
-    logs = Layout(stages).shape_size
-    repeats, projections = slice(logs + stages, logs + 2 * stages), slice(logs + 2 * stages, None)
-    index: dict[tuple[tuple[int, ...], frozenset[int]], int] = {}
-    for posynomial in costs:
-        for key in posynomial.terms:
-            index.setdefault(key, len(index))
-    padded = -(-len(index) // _TERMS) * _TERMS
-    coefficients = np.zeros((len(costs), padded))
-    powers, needed = (np.zeros((padded, logs + 3 * stages)) for _ in range(2))
-    for (exponents, above_zero), t in index.items():
-        powers[t] = exponents
-        needed[t, list(above_zero)] = 1.0
-    for j, posynomial in enumerate(costs):
-        for key, coefficient in posynomial.terms.items():
-            assert coefficient >= 0, coefficient
-            coefficients[j, index[key]] = coefficient
-    conditional = np.maximum(powers[:, projections] > 0, needed[:, projections])
-    if_repeated = needed[:, repeats] * (powers[:, repeats] == 0)
-    return powers[:, : projections.start], coefficients, conditional, if_repeated
-
-
-def _main(
-    rows: Iterable[Row], logs: int, section: str, may_be: bool = False
-) -> tuple[int, np.ndarray]:
-    """Main-path convs of a section and the sum of their log fan-ins, (logs + 1,).
-
-    Those that stand in every network; with ``may_be``, those that only some have.
-    """
-    layers, total = 0, np.zeros(logs + 1)
-    for row in rows:
-        in_some = section == "first" and isinstance(row.repeat, Posynomial)
-        if row.section == section and is_main_path(row) and in_some == may_be:
-            fan_in = cost.fan_in(row.layer)
-            layers += 1
-            if isinstance(fan_in, Posynomial):
-                (((exponents, _), coefficient),) = fan_in.terms.items()
-                total[:-1] += exponents[:logs]
-                total[-1] += np.log(coefficient)
-            else:
-                total[-1] += np.log(fan_in)
-    return layers, total
 
 
 def _lattice_facts(problem: Problem) -> tuple[float, float]:

@@ -12,17 +12,16 @@ from typing import Annotated
 import numpy as np
 
 from deepmad_jax.arch.layers import out_resolution
-from deepmad_jax.arch.spec import (
-    BASELINE_BLOCKS,
-    BLOCKS,
-    COMPARED_BLOCKS,
-    LAYER_NORM_BLOCKS,
-    PAPER_BLOCKS,
-    Architecture,
-    Stage,
-    Stem,
+from deepmad_jax.arch.spec import LAYER_NORM_BLOCKS, PAPER_BLOCKS, Architecture, Stage, Stem
+from deepmad_jax.design.program.checks import (
+    check_blocks,
+    check_length,
+    check_multiple,
+    check_not_empty,
+    check_ordered,
+    check_range,
 )
-from deepmad_jax.errors import InvalidConfig, did_you_mean
+from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields import (
     Channels,
     Count,
@@ -44,8 +43,6 @@ BUDGETS = ("macs", "params", "rho")
 EXTRAS = ("layers", "activations", "latency", "width_ratio")
 """Limits besides MACs, params and rho: what they measure is in `limits.py`."""
 CONVENTIONS = ("paper", "tinynas")
-MOST_SETTLEMENTS = 64
-"""Choices of kinds, one design each, beyond which a problem is refused."""
 
 Stride = Annotated[int, OneOf((1, 2))]
 
@@ -128,7 +125,18 @@ class Problem:
 
     def __post_init__(self) -> None:
         settle(self)
-        _check_problem(self)
+        check_blocks(self.block, self.blocks, self.num_stages)
+        for name in ("kernels", "heads"):
+            check_not_empty(name, getattr(self, name))
+        for name in ("inner_ratio", "stem_width"):
+            check_range(name, getattr(self, name))
+        for kind in ("width", "depth"):
+            names = f"min_{kind}", f"max_{kind}"
+            for name in names:
+                check_length(name, getattr(self, name), self.num_stages)
+            check_ordered(names, *(self.per_stage(name) for name in names))
+        self._check_lattice()
+        self._check_together()
 
     @property
     def num_stages(self) -> int:
@@ -233,102 +241,35 @@ class Problem:
             return Stage(block, width, inner, 1, *rest, **heads)
         return Stage(block, width, inner, choice, *rest)
 
+    def _check_lattice(self) -> None:
+        bounds = zip(self.per_stage("min_width"), self.per_stage("max_width"), strict=True)
+        check_multiple(self.multiple_of, "stem_width", self.stem_width[0], self.stem_width[-1])
+        for low, high in bounds:
+            check_multiple(self.multiple_of, "width", low, high)
+
+    def _check_together(self) -> None:
+        """What two fields forbid each other."""
+        kinds = set(self.stage_blocks)
+        if self.convention == "tinynas" and (
+            not kinds <= set(PAPER_BLOCKS) or len(kinds) > 1 or self.patch
+        ):
+            raise InvalidConfig(
+                "convention is tinynas, but the authors' released code counts networks of one of "
+                f"{', '.join(PAPER_BLOCKS)} behind a 3x3 conv only: set convention to paper."
+            )
+        if math.isfinite(self.latency) and not self.latency_table:
+            raise InvalidConfig(
+                f"latency is {self.latency} ms, but there is no latency_table: name a CSV file of "
+                "the time that each kind of layer takes."
+            )
+        if self.alpha and len(self.alpha) != len(self.level_ends):
+            raise InvalidConfig(
+                f"alpha has {len(self.alpha)} weights, but these strides make "
+                f"{len(self.level_ends)} levels (the stem's, and one for each stage of stride 2): "
+                "give one weight a level, or none for 1 everywhere and 8 on the last."
+            )
+
 
 def level_weights(levels: int) -> tuple[float, ...]:
     """alpha where none is given: 1 for each level, the last 8 (paper, section 4)."""
     return (*[1.0] * (levels - 1), 8.0)
-
-
-def _check_problem(p: Problem) -> None:
-    if not p.strides:
-        raise InvalidConfig("strides is empty, but must hold a 1 or 2 for each stage, as in 2,2,1.")
-    _check_blocks(p)
-    if not p.kernels:
-        raise InvalidConfig("kernels is empty, but must hold odd sizes, such as 3,5.")
-    if not p.heads:
-        raise InvalidConfig("heads is empty, but must hold numbers of heads, such as 2,4,8.")
-    _check_range(p, "inner_ratio")
-    _check_range(p, "stem_width")
-    for kind in ("width", "depth"):
-        _check_bounds(p, kind)
-    _check_lattice(p)
-    if math.isfinite(p.latency) and not p.latency_table:
-        raise InvalidConfig(
-            f"latency is {p.latency} ms, but there is no latency_table: name a CSV file of the "
-            "time that each kind of layer takes."
-        )
-    if p.alpha and len(p.alpha) != len(p.level_ends):
-        raise InvalidConfig(
-            f"alpha has {len(p.alpha)} weights, but these strides make {len(p.level_ends)} levels "
-            "(the stem's, and one for each stage of stride 2): give one weight a level, or none "
-            "for 1 everywhere and 8 on the last."
-        )
-
-
-def _check_blocks(p: Problem) -> None:
-    if p.blocks and len(p.blocks) != p.num_stages:
-        raise InvalidConfig(
-            f"blocks names {len(p.blocks)} kinds, but strides make {p.num_stages} stages: name one "
-            "kind a stage, or leave blocks empty and set block."
-        )
-    if math.prod(block.count("|") + 1 for block in p.blocks) > MOST_SETTLEMENTS:
-        raise InvalidConfig(
-            f"blocks is {p.blocks}: that is more than {MOST_SETTLEMENTS} choices of kinds, "
-            "each of them a design of its own. Leave fewer stages open."
-        )
-    named = [("blocks", block) for kinds in p.blocks for block in kinds.split("|")]
-    for field, block in (("block", p.block), *named):
-        if block in (*BASELINE_BLOCKS, *COMPARED_BLOCKS):
-            raise InvalidConfig(
-                f"{field} has {block!r}, which only published networks have; one can design from "
-                f"{', '.join(BLOCKS)}."
-            )
-        if block not in BLOCKS:
-            raise InvalidConfig(f"{field} has {block!r}; {did_you_mean(block, BLOCKS)}")
-    if p.convention == "tinynas" and not (
-        set(p.stage_blocks) <= set(PAPER_BLOCKS) and len(set(p.stage_blocks)) == 1 and not p.patch
-    ):
-        raise InvalidConfig(
-            "convention is tinynas, but the authors' released code counts networks of one of "
-            f"{', '.join(PAPER_BLOCKS)} behind a 3x3 conv only: set convention to paper."
-        )
-
-
-def _check_range(p: Problem, name: str) -> None:
-    values = getattr(p, name)
-    if len(values) not in (1, 2) or values[0] > values[-1]:
-        raise InvalidConfig(
-            f"{name} is {values}, but must be a least and a greatest value, the least first; or "
-            "one value alone to fix it."
-        )
-
-
-def _check_bounds(p: Problem, kind: str) -> None:
-    for name in (f"min_{kind}", f"max_{kind}"):
-        values = getattr(p, name)
-        if len(values) not in (1, p.num_stages):
-            raise InvalidConfig(
-                f"{name} is {values}, but must be one integer, or one for each of the "
-                f"{p.num_stages} stages."
-            )
-    low, high = p.per_stage(f"min_{kind}"), p.per_stage(f"max_{kind}")
-    for i, (a, b) in enumerate(zip(low, high, strict=True)):
-        if a > b:
-            raise InvalidConfig(
-                f"min_{kind} {a} is above max_{kind} {b} in stage {i + 1}: lower the first or "
-                "raise the second."
-            )
-
-
-def _check_lattice(p: Problem) -> None:
-    m = p.multiple_of
-    bounds = zip(p.per_stage("min_width"), p.per_stage("max_width"), strict=True)
-    for name, low, high in (
-        ("stem_width", p.stem_width[0], p.stem_width[-1]),
-        *(("width", a, b) for a, b in bounds),
-    ):
-        if high // m * m < low:
-            raise InvalidConfig(
-                f"multiple_of is {m}, but no multiple of {m} lies between the least and greatest "
-                f"{name}, {low} and {high}: widen the range or lower multiple_of."
-            )
