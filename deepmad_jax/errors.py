@@ -7,6 +7,9 @@ a traceback and exits with status 2; anything else is a bug of ours and keeps it
 import difflib
 from collections.abc import Iterable
 
+NAMED = 5
+"""Things that a message names, where there are more."""
+
 
 class UserError(Exception):
     """Something the user gave cannot be used; the message says what to do about it."""
@@ -41,3 +44,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+
+
+def some_of(texts: Iterable[str]) -> str:
+    """The first few of many, and how many more there are.
+
+    >>> some_of("abcdefg")
+    'a; b; c; d; e and 2 more'
+    """
+    texts = list(texts)
+    more = f" and {len(texts) - NAMED:,} more" if len(texts) > NAMED else ""
+    return f"{'; '.join(texts[:NAMED])}{more}"

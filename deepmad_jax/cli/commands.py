@@ -8,7 +8,7 @@ import click
 import deepmad_jax
 from deepmad_jax.arch.spec import BLOCKS
 from deepmad_jax.arch.zoo import ZOO
-from deepmad_jax.cli.on_images import detect, segment
+from deepmad_jax.cli.on_files import detect, segment, video
 from deepmad_jax.cli.options import Field, OneOfOrFile, field_options
 from deepmad_jax.cli.terminal import heading_lines, tell
 from deepmad_jax.compiled import keep_compiled_programs
@@ -200,6 +200,7 @@ def compare(networks: tuple[str, ...], pictures: str | None) -> None:
 
 cli.add_command(detect)
 cli.add_command(segment)
+cli.add_command(video)
 
 
 @cli.command()

@@ -23,6 +23,7 @@ from deepmad_jax.config.parse import (
 from deepmad_jax.config.run import EXPORTS, JOBS, TASKS, Config
 from deepmad_jax.config.segment import SegmentConfig
 from deepmad_jax.config.train import TrainConfig
+from deepmad_jax.config.video import VideoConfig
 from deepmad_jax.fields import CHECKPOINTS
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "DetectConfig",
     "SegmentConfig",
     "TrainConfig",
+    "VideoConfig",
     "default_config",
     "differing_fields",
     "from_file",

@@ -7,6 +7,7 @@ from deepmad_jax.config.data import DataConfig
 from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.segment import SegmentConfig
 from deepmad_jax.config.train import TrainConfig
+from deepmad_jax.config.video import VideoConfig
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.studies.settings import Part, Sampling, Sweep
@@ -15,11 +16,11 @@ from deepmad_jax.fields import FilePath, Limit, OneOf, Share, Title, WhichCheckp
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
-    "sensitivity", "perceptron", "study", "detect", "segment",
+    "sensitivity", "perceptron", "study", "detect", "segment", "video",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
-TASKS = ("classify", "perceptron", "detect", "segment")
+TASKS = ("classify", "perceptron", "detect", "segment", "video")
 """What ``config.task`` may be; `tasks.TASKS` holds what each is."""
 
 EXPORTS = ("safetensors", "npz", "pytorch", "tinynas", "onnx", "stablehlo", "litert")
@@ -39,7 +40,8 @@ class Config:
         names: what the ``compare`` job compares, written likewise; ``table3`` is all of the paper's
             Table 3, empty the whole zoo.
         design: the program to solve.
-        data, train, detect, segment: see there; the last two are of the tasks of these names.
+        data, train, detect, segment, video: see there; the last three are of the tasks of these
+            names.
         sweep: the budgets of the ``sweep`` job.
         sample: the draw of the ``sample`` job, which stands in for ``design``, and of ``study``.
         part: which of the designs of the ``sweep`` and ``study`` jobs this process does.
@@ -63,6 +65,7 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     detect: DetectConfig = dataclasses.field(default_factory=DetectConfig)
     segment: SegmentConfig = dataclasses.field(default_factory=SegmentConfig)
+    video: VideoConfig = dataclasses.field(default_factory=VideoConfig)
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
     part: Part = dataclasses.field(default_factory=Part)

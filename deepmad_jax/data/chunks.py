@@ -58,6 +58,7 @@ class Reading:
         unlabelled: ``refuse`` or ``drop`` those whose label is none of the classes.
         workers: processes; 0 reads in this one.
         process_index, process_count: this process among those that share the data; None asks JAX.
+        samples: what they are called, for messages.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Reading:
     workers: int = 0
     process_index: int | None = None
     process_count: int | None = None
+    samples: str = "images"
 
     def place(self) -> tuple[int, int]:
         """This process's index, and how many there are."""
@@ -122,8 +124,9 @@ class TrainChunks:
 
     def _give_up(self, attempts: int, number: int, error: Exception) -> None:
         raise CorruptData(
-            f"{attempts} images in a row of {self.reading.name} cannot be used. One of them: "
-            f"{self.source.name_of(number)}: {error}. Choose other data, or prepare it again."
+            f"{attempts} {self.reading.samples} in a row of {self.reading.name} cannot be used. "
+            f"One of them: {self.source.name_of(number)}: {error}. Choose other data, or prepare "
+            "it again."
         )
 
 

@@ -40,10 +40,19 @@ class Tally:
         source: where their names are asked for.
         most_share: of the source's images that may be corrupt.
         why: what is wrong with the image of a number.
+        samples: what they are called, "images" or the like.
     """
 
-    def __init__(self, name: str, source: Source, most_share: float, why: Callable[[int], str]):
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        most_share: float,
+        why: Callable[[int], str],
+        samples: str = "images",
+    ):
         self._name, self._source, self._most_share, self._why = name, source, most_share, why
+        self._samples, self._sample = samples, samples.removesuffix("s")
         self.corrupt: set[int] = set()
         self.unlabelled: set[int] = set()
 
@@ -55,15 +64,15 @@ class Tally:
             if number not in self.corrupt:
                 self.corrupt.add(number)
                 _tell(
-                    f"skipped a corrupt image of {self._name}: {self._named(number)} "
+                    f"skipped a corrupt {self._sample} of {self._name}: {self._named(number)} "
                     f"({len(self.corrupt)} so far)"
                 )
         size = len(self._source)
         if len(self.corrupt) > self._most_share * size:
             raise CorruptData(
-                f"{len(self.corrupt)} of the {size:,} images of {self._name} cannot be read, more "
-                f"than the share of {self._most_share:g} that config.data.corrupt_share allows. "
-                f"One of them: {self._named(max(self.corrupt))}. Prepare the data again, "
+                f"{len(self.corrupt)} of the {size:,} {self._samples} of {self._name} cannot be "
+                f"read, more than the share of {self._most_share:g} that config.data.corrupt_share "
+                f"allows. One of them: {self._named(max(self.corrupt))}. Prepare the data again, "
                 "or raise --config.data.corrupt_share to train on the rest."
             )
 

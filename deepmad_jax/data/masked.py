@@ -160,8 +160,9 @@ class Crops:
         segment = self.segment
 
         def make(chunk: Chunk, slot: int, element: Any, rng: np.random.Generator | None) -> None:
-            assert rng is not None
             image, label = decoded(element, segment)
+            if rng is None:  # it was only to be seen whether the image can be read
+                return
             least, most = segment.scale_range
             factor = rng.uniform(least, most)
             sides = factor * segment.short_side, factor * segment.long_side

@@ -20,7 +20,7 @@ from PIL import Image
 from deepmad_jax.config import DataConfig, SegmentConfig
 from deepmad_jax.data.decode import CorruptImage, size_of
 from deepmad_jax.data.folder import ENDINGS
-from deepmad_jax.errors import InvalidConfig, MissingData, UserError
+from deepmad_jax.errors import InvalidConfig, MissingData, UserError, some_of
 
 IGNORED = 255
 """Label of pixels that have no class."""
@@ -30,9 +30,6 @@ HEADER_BYTES = 2**16
 
 THREADS = 16
 """That read headers: most of the time is waiting for the disk."""
-
-NAMED = 5
-"""Files that a message names, where there are more."""
 
 CLASS_FILES = ("classes.txt", "objectInfo150.txt")
 
@@ -161,8 +158,8 @@ def _split(root: Path, split: str, segment: SegmentConfig) -> PairSource:
     if missing:
         raise MissingData(
             f"{len(missing):,} of {len(names):,} images in {images} have no label in {labels}: "
-            f"{_some(str(_label_path(Path(), name)) for name in missing)}. Put them there, or take "
-            "the images away."
+            f"{some_of(str(_label_path(Path(), name)) for name in missing)}. Put them there, or "
+            "take the images away."
         )
     with ThreadPoolExecutor(THREADS) as pool:
         sizes = list(pool.map(_size, (images / name for name in names)))
@@ -175,7 +172,7 @@ def _split(root: Path, split: str, segment: SegmentConfig) -> PairSource:
     if unequal:
         raise UserError(
             f"{len(unequal):,} of {len(names):,} labels in {labels} have another size than their "
-            f"images in {images}: {_some(unequal)}. A label needs its image's width and height."
+            f"images in {images}: {some_of(unequal)}. A label needs its image's width and height."
         )
     # Of files whose header cannot be read: what they are is said where they are.
     known = tuple(size or other or (1, 1) for size, other in zip(sizes, others, strict=True))
@@ -221,12 +218,6 @@ def _names(root: Path, classes: int) -> tuple[str, ...]:
                 )
             return tuple(names)
     return tuple(f"class {label}" for label in range(classes))
-
-
-def _some(texts: Any) -> str:
-    texts = list(texts)
-    more = f" and {len(texts) - NAMED:,} more" if len(texts) > NAMED else ""
-    return f"{'; '.join(texts[:NAMED])}{more}"
 
 
 def _by(size: tuple[int, int]) -> str:

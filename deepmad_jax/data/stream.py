@@ -109,7 +109,7 @@ def _tally(source: Source, samples: Samples, reading: Reading) -> Tally:
             return str(error)
         return "the next try could read it"
 
-    return Tally(reading.name, source, reading.corrupt_share, why)
+    return Tally(reading.name, source, reading.corrupt_share, why, reading.samples)
 
 
 def _share(batch_size: int, process_count: int) -> int:

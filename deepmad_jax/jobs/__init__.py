@@ -14,6 +14,7 @@ from deepmad_jax.jobs.segment import segment
 from deepmad_jax.jobs.show import compare, describe
 from deepmad_jax.jobs.studies import study
 from deepmad_jax.jobs.training import evaluate, perceptron, train
+from deepmad_jax.jobs.video import video
 
 DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "design": design,
@@ -30,6 +31,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "study": study,
     "detect": detect,
     "segment": segment,
+    "video": video,
 }
 """What ``config.jobs`` may hold (`config.JOBS`) -> what it does."""
 

@@ -1,5 +1,7 @@
 """The job that writes a trained network in other formats."""
 
+import functools
+from collections.abc import Container
 from pathlib import Path
 
 from deepmad_jax.arch.spec import Architecture
@@ -18,6 +20,9 @@ def export(config: Config, workdir: Path) -> None:
         return
     if config.task == "segment":
         _export_segmenter(config, architecture, workdir)
+        return
+    if config.task == "video":
+        _export_recogniser(config, architecture, workdir)
         return
     net = library.load(workdir, architecture=architecture, checkpoint=config.checkpoint)
     if net is architecture:
@@ -56,15 +61,37 @@ def _export_segmenter(config: Config, architecture: Architecture, workdir: Path)
         "onnx": exports.write_segmenter_onnx,
         "stablehlo": exports.write_segmenter_stablehlo,
     }
-    unknown = [name for name in config.export if name not in known]
-    if unknown:
-        raise InvalidConfig(
-            f"config.export is {','.join(config.export)}, but segmenters are exported as onnx and "
-            "stablehlo only: --config.export=onnx,stablehlo"
-        )
+    _refuse_others(config, known, "segmenters")
     net, _ = load_segmenter(config, architecture, workdir)
     height, width = config.segment.export_size
     for name in config.export:
         path = workdir / f"segmenter.{name}"
         known[name](net, path, (height, width))
         print(f"Saved {path}.", flush=True)
+
+
+def _export_recogniser(config: Config, architecture: Architecture, workdir: Path) -> None:
+    """Writes ``recogniser.onnx`` or ``recogniser.stablehlo``, or both."""
+    from deepmad_jax.tasks.video import exports
+    from deepmad_jax.tasks.video.loaded import load_recogniser
+
+    known = {
+        "onnx": exports.write_recogniser_onnx,
+        "stablehlo": functools.partial(
+            exports.write_recogniser_stablehlo, side=config.video.test_crop
+        ),
+    }
+    _refuse_others(config, known, "recognisers")
+    net, _ = load_recogniser(config, architecture, workdir)
+    for name in config.export:
+        path = workdir / f"recogniser.{name}"
+        known[name](net, path)
+        print(f"Saved {path}.", flush=True)
+
+
+def _refuse_others(config: Config, known: Container[str], what: str) -> None:
+    if any(name not in known for name in config.export):
+        raise InvalidConfig(
+            f"config.export is {','.join(config.export)}, but {what} are exported as onnx and "
+            "stablehlo only: --config.export=onnx,stablehlo"
+        )

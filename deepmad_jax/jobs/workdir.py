@@ -133,6 +133,8 @@ _MAY_CHANGE = (
     "segment.export_size",
     "segment.images",
     "segment.overlays",
+    "video.missing_share",
+    "video.videos",
 )
 """Fields that change nothing in what a run computes, but for rounding."""
 

@@ -102,18 +102,20 @@ def _cards(run: Run) -> str:
         (_number(design.get("seconds"), "{:,.1f} s"), "to design"),
     ]
     for last in run.metrics.evaluation[-1:]:
-        images = _number(last.get("images"), " of {:,.0f} images")
+        samples = "".join(
+            _number(last.get(name), f" of {{:,.0f}} {name}") for name in ("images", "videos")
+        )
         step = _number(last.get("step"), ", step {:,.0f}")
         for key in ("top1", "top5"):
             share = _number(last.get(key), "{:.2%}").replace("%", " %")
-            cards.append((share, f"{key.replace('top', 'top-')}{images}{step}"))
+            cards.append((share, f"{key.replace('top', 'top-')}{samples}{step}"))
         for key, what in (
             ("miou", "mean IoU"),
             ("macc", "mean accuracy"),
             ("aacc", "pixels right"),
         ):
             share = _number(last.get(key), "{:.2%}").replace("%", " %")
-            cards.append((share, f"{what}{images}{step}"))
+            cards.append((share, f"{what}{samples}{step}"))
     for last in run.metrics.train[-1:]:
         cards.append(
             (_number(last.get("images_per_second"), "{:,.0f}"), "images a second, trained")

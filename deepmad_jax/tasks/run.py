@@ -174,10 +174,11 @@ def _network(arch: Named) -> dict[str, Any]:
 
 
 def _opening(run: _Run, plan: Plan, start: int) -> str:
-    begins = f"going on from step {start}" if start else "starting"
+    begins, samples = f"going on from step {start}" if start else "starting", run.data.samples
     return (
-        f"training {run.arch.name} on {run.data.name} ({run.data.num_train:,} images), {begins}: "
-        f"{plan.total_steps:,} steps of {plan.batch_size} images, {run.mesh.size} device(s)"
+        f"training {run.arch.name} on {run.data.name} ({run.data.num_train:,} {samples}), "
+        f"{begins}: {plan.total_steps:,} steps of {plan.batch_size} {samples}, "
+        f"{run.mesh.size} device(s)"
     )
 
 

@@ -37,6 +37,7 @@ class Opened(Protocol):
         name: of the data set, for messages.
         num_train: training samples of an epoch.
         forms: shapes that training batches come in; the step is compiled for each.
+        samples: what they are called, for messages.
     """
 
     name: str
@@ -46,6 +47,9 @@ class Opened(Protocol):
 
     @property
     def forms(self) -> int: ...
+
+    @property
+    def samples(self) -> str: ...
 
     def train_batches(self, config: Config) -> grain.DatasetIterator:
         """Endless batches of this process."""

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -180,6 +182,16 @@ def test_batches_are_a_function_of_seed_and_place(root):
 
 def _rest(stream):
     return {k: v for k, v in stream.get_state().items() if k != "next_batch"}
+
+
+def test_a_damaged_training_image_is_named_and_skipped(root, capfd):
+    first = min((root / "images" / "training").iterdir())
+    first.write_bytes(b"no image")
+    config = dataclasses.replace(data_of(root), corrupt_share=0.9)
+    stream = train_batches(open_pairs(config, SEGMENT), config, SEGMENT, batch_size=8, seed=0)
+    next(stream)
+    stream.close()
+    assert f"skipped a corrupt image of {root.name}: {first}" in capfd.readouterr().err
 
 
 def test_a_damaged_image_is_named_and_stops_a_run_of_damaged_ones(root):

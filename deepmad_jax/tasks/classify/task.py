@@ -54,6 +54,7 @@ class LabelledImages:
     """An opened data set of images, each with a label; `tasks.task.Opened`."""
 
     dataset: Dataset
+    samples: str = "images"
 
     @property
     def name(self) -> str:

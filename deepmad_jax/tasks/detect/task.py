@@ -28,6 +28,7 @@ class BoxedImages:
     """An opened data set of images with boxes; `tasks.task.Opened`."""
 
     dataset: CocoDataset
+    samples: str = "images"
 
     @property
     def name(self) -> str:

@@ -29,6 +29,7 @@ class LabelledPixels:
 
     dataset: PairDataset
     forms: int = 1
+    samples: str = "images"
 
     @property
     def name(self) -> str:

@@ -1,0 +1,1 @@
+"""Action recognition: a class for a video, from some of its frames."""

@@ -1,0 +1,73 @@
+"""A recogniser as ONNX or StableHLO: normalised frames of a clip to the logits of its classes.
+
+ONNX: ``frames`` float32 ``(batch, frames, 3, height, width)`` to ``logits`` ``(batch, classes)``,
+all but the channels free (of networks that attend, height and width are those of the
+architecture). StableHLO: ``(batch, frames, height, width, 3)``, batch and frames free. The mean
+over frames is inside, so crops of one video may be given as further frames.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+
+from deepmad_jax.arch import layer_table
+from deepmad_jax.arch.rows import attends
+from deepmad_jax.interop.extras import need
+from deepmad_jax.interop.onnx_graph import maps_in_turn, model_of, write_block
+from deepmad_jax.interop.onnx_spot import Graph
+from deepmad_jax.interop.stablehlo import PLATFORMS
+from deepmad_jax.tasks.video.recogniser import Recogniser
+
+
+def write_recogniser_onnx(net: Recogniser, path: str | Path) -> None:
+    """Writes the network, which computes in float32 there; what is at ``path`` is replaced.
+
+    Raises:
+        UserError: onnx is not installed.
+    """
+    onnx = need("onnx", "export")
+    model = to_onnx(net)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def write_recogniser_stablehlo(net: Recogniser, path: str | Path, side: int) -> None:
+    """The same as one serialised function for CPU, CUDA and TPU, for frames of a side."""
+    batch, count = export.symbolic_shape("batch, frames")
+    frames = jax.ShapeDtypeStruct((batch, count, side, side, 3), jnp.float32)
+    function = jax.jit(lambda x: net(x))
+    Path(path).write_bytes(export.export(function, platforms=PLATFORMS)(frames).serialize())
+
+
+def to_onnx(net: Recogniser) -> Any:
+    """The network as an `onnx.ModelProto`."""
+    onnx = need("onnx", "export")
+    graph, arch = Graph(onnx), net.net.arch
+    shape = graph.op("Shape", ["frames"])
+    clips = graph.op("Slice", [shape, graph.integers(0), graph.integers(2)])
+    picture = graph.op("Slice", [shape, graph.integers(2), graph.integers(5)])
+    flat = graph.op("Concat", [graph.integers(-1), picture], axis=0)
+    value: Any = graph.op("Reshape", ["frames", flat])
+    for prefix, block, repeat in maps_in_turn(net.net):
+        value = write_block(graph, prefix, block, repeat, value)
+    value = value[0] if isinstance(value, tuple) else value  # the head sees no words
+    value = write_block(graph, "head", net.net.head, None, value)
+    value = graph.op("Flatten", [value], axis=1)
+    by_clip = graph.op("Concat", [clips, graph.integers(-1)], axis=0)
+    value = graph.op("Reshape", [value, by_clip])
+    value = graph.op("ReduceMean", [value], axes=[1], keepdims=0)
+    arrays = {name: np.asarray(getattr(net.classes, name)[...]) for name in ("kernel", "bias")}
+    constants = [graph.constant(f"classes.{name}", array) for name, array in arrays.items()]
+    graph.nodes.append(onnx.helper.make_node("Gemm", [value, *constants], ["logits"]))
+    describe, floats = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    sides = [arch.resolution] * 2 if attends(layer_table(arch)) else ["height", "width"]
+    return model_of(
+        graph,
+        arch.name,
+        [describe("frames", floats, ["batch", "frames", 3, *sides])],
+        [describe("logits", floats, ["batch", arrays["bias"].shape[0]])],
+    )
