@@ -17,10 +17,10 @@ class WithConfigs(build_py):
         super().run()
         if self.editable_mode:
             return
-        folder = Path(self.build_lib, "deepmad_jax", "configs")
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(Path("configs").glob("*.py")):
-            shutil.copyfile(path, folder / path.name)
+        folder = Path(self.build_lib, "deepmad_jax")
+        for path in sorted(Path("configs").rglob("*.py")):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / path)
 
 
 setup(cmdclass={"build_py": WithConfigs})

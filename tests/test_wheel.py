@@ -90,9 +90,10 @@ def installed(wheel, tmp_path_factory):
 def test_the_wheel_holds_every_file_of_the_package_and_the_configs(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
     tracked = [path for path in (ROOT / "deepmad_jax").rglob("*") if path.is_file()]
-    wanted = {
-        str(path.relative_to(ROOT)) for path in tracked if "__pycache__" not in path.parts
-    } | {f"deepmad_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    wanted = {str(path.relative_to(ROOT)) for path in tracked if "__pycache__" not in path.parts}
+    configs = [path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.py")]
+    assert any(len(path.parts) > 2 for path in configs)
+    wanted |= {f"deepmad_jax/{path.as_posix()}" for path in configs}
     assert not wanted - inside
     # And nothing that would stand beside the package in everybody's site-packages.
     assert {name.split("/")[0].split("-")[0] for name in inside} == {"deepmad_jax"}
@@ -109,6 +110,11 @@ def test_main_finds_a_config_that_came_with_the_wheel(installed):
     printed = installed("python", "-m", "deepmad_jax.main", *arguments)
     assert "Saved runs/digits/architecture.json" in printed
     assert (installed.folder / "runs/digits/report.html").exists()
+
+
+def test_main_finds_a_config_of_a_folder_that_came_with_the_wheel(installed):
+    arguments = ("--config", "compared/networks:deit_s", "--config.jobs=describe")
+    assert "vit" in installed("python", "-m", "deepmad_jax.main", *arguments)
 
 
 def test_the_console_script_designs_and_compares_its_design(installed):

@@ -48,12 +48,17 @@ def load(reference: str) -> ml_collections.ConfigDict:
 
 
 def own_configs() -> dict[str, Path]:
-    """The project's own config files by name, wherever the package is installed."""
+    """The project's own config files by name, wherever the package is installed.
+
+    In a folder of their own they are named with it, as ``detect/shapes``.
+    """
     package = Path(__file__).parents[1]
     # In an installed package they lie within it (setup.py), in a checkout beside it.
     inside = package / "configs"
     folder = inside if inside.is_dir() else package.parent / "configs"
-    return {path.stem: path for path in sorted(folder.glob("*.py"))}
+    # Those that lie in the folder itself first.
+    files = sorted(folder.rglob("*.py"), key=lambda path: (len(path.parts), path))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 
 def _split(reference: str) -> tuple[str, str]:
