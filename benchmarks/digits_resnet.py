@@ -24,7 +24,8 @@ import statistics
 from pathlib import Path
 
 from benchmarks.digits_runs import CONFIG, describe, train_all, write_result
-from deepmad_jax.arch.spec import Architecture, Stage, Stem
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.arch.stages import Stage, Stem
 from deepmad_jax.design.designer import design_network
 
 RHOS, SEEDS, EPOCHS = (0.1, 0.2, 0.5), (0, 1, 2, 3, 4), 20.0

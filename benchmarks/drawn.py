@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from deepmad_jax.arch import cost, layer_table
-from deepmad_jax.arch.spec import PAPER_BLOCKS
+from deepmad_jax.arch.stages import PAPER_BLOCKS
 from deepmad_jax.design.program.evaluate import Numbers, Point, data_of, evaluate, form_of
 from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.design.program.limits import COLUMNS

@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.input_pipeline import jpeg
+from deepmad_jax.train.window import TIMED
 
 ROOT = Path(__file__).parent.parent
 
@@ -84,9 +85,6 @@ COMMAND = ["python", "-m", "deepmad_jax.main", "--config", "configs/r18.py"] + [
 
 RUNS = {"whole": (False,), "killed": (True, False)}
 """Processes by workdir: whether each is killed."""
-
-TIMES = ("images_per_second", "input_wait_share")
-"""Of a metrics line, what differs from run to run."""
 
 
 def main() -> int:
@@ -212,12 +210,14 @@ def _describe(folder: Path, seconds: dict[str, float], load: float) -> dict[str,
             ),
             2,
         ),
-        "input_wait_share": round(statistics.median(line[TIMES[1]] for line in steps[1:]), 3),
+        "input_wait_share": round(
+            statistics.median(line["input_wait_share"] for line in steps[1:]), 3
+        ),
     }
 
 
 def _untimed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
+    return [{k: v for k, v in line.items() if k not in TIMED} for line in lines]
 
 
 def _state(workdir: Path) -> dict[str, tuple[str, bytes]]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 
 from deepmad_jax.arch import Architecture, reference
@@ -68,8 +69,18 @@ def from_workdir(
         chosen = found.chosen_step(checkpoint)
         # The newest gives way to the one before where it is broken.
         variables = found.restore_variables(chosen if checkpoint == "best" else None)
+    return filled(arch, variables, checkpoints, dtype)
+
+
+def filled(
+    arch: Architecture,
+    variables: dict[tuple[str, ...], Any],
+    where: Path,
+    dtype: Any = jnp.float32,
+) -> Network:
+    """The network with a checkpoint's variables; see `fill`."""
     net = _abstract(arch, dtype)
-    fill(net, arch.name, variables, checkpoints)
+    fill(net, arch.name, variables, where)
     return net
 
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from deepmad_jax import cli
-from deepmad_jax.arch import layers, spec
+from deepmad_jax.arch import layers, stages
 from deepmad_jax.design.program import checks
 from deepmad_jax.main import main
 
@@ -123,7 +123,7 @@ def checkout(tmp_path, monkeypatch):
             (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     # What a page names for the process it runs in is forgotten after it.
-    monkeypatch.setattr(spec, "BLOCKS", spec.BLOCKS)
+    monkeypatch.setattr(stages, "BLOCKS", stages.BLOCKS)
     monkeypatch.setattr(checks, "BLOCKS", checks.BLOCKS)
     monkeypatch.setattr(layers, "BLOCK_LAYERS", dict(layers.BLOCK_LAYERS))
     return tmp_path

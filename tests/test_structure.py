@@ -152,9 +152,10 @@ def test_no_way_of_importing_is_overlooked(text, found):
 
 
 def test_runner_and_protocol_of_tasks_import_no_task():
-    for module in ("deepmad_jax.tasks.run", "deepmad_jax.tasks.task"):
+    runners = ("run", "prepared", "rates", "average")
+    for module in (f"deepmad_jax.tasks.{name}" for name in (*runners, "task")):
         tasks = {n for n in GRAPH[module] if n.startswith("deepmad_jax.tasks")}
-        assert tasks <= {"deepmad_jax.tasks.task"}, module
+        assert tasks <= {"deepmad_jax.tasks.task", "deepmad_jax.tasks.prepared"}, module
 
 
 def test_stream_of_batches_knows_nothing_of_labels():

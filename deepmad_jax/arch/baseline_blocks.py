@@ -40,7 +40,7 @@ def _res_bottleneck(b: BlockShape) -> list[tuple[Number, Layer]]:
 
 def _inverted(b: BlockShape, squeeze: bool = False) -> list[tuple[Number, Layer]]:
     act = b.activation
-    # The stage's expansion factor, applied to this block's own input (see `spec.Stage.inner`).
+    # The stage's expansion factor, applied to this block's own input (see `stages.Stage.inner`).
     inner = b.c_in * b.inner // b.width
     expand = conv("main", b.c_in, inner, b.r_in, b.r_in, act=act)
     return [

@@ -7,7 +7,7 @@ from deepmad_jax.arch.spec import Architecture
 
 
 def compared_stem(arch: Architecture) -> list[Layer]:
-    """The layers of a stem of a kind that only `spec.FAMILIES` have."""
+    """The layers of a stem of a kind that only `families.FAMILIES` have."""
     stem, c_in, r_in = arch.stem, arch.in_channels, arch.resolution
     r = -(-r_in // stem.reduction)
     if stem.kind == "patches":

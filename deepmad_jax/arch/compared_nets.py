@@ -6,7 +6,8 @@ numbers. Sources: see `token_blocks.py` and `large_kernel_blocks.py`.
 
 from collections.abc import Sequence
 
-from deepmad_jax.arch.spec import Architecture, Stage, Stem
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.arch.stages import Stage, Stem
 
 
 def swin(

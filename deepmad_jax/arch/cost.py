@@ -107,7 +107,7 @@ def layer_activations(layer: Layer) -> Number:
 def total(rows: Iterable[Row], cost: Callable[[Layer], Number]) -> Number:
     """Sum of ``repeat * cost(layer)`` over the rows.
 
-    >>> from deepmad_jax.arch.spec import Architecture, Stage, Stem
+    >>> from deepmad_jax.arch import Architecture, Stage, Stem
     >>> from deepmad_jax.arch.layers import layer_table
     >>> arch = Architecture("tiny", 8, 1, 2, Stem(4, 3, 1), (Stage("basic", 4, 4, 3, 1, 1),))
     >>> total(layer_table(arch), layer_params)

@@ -11,7 +11,7 @@ def width_growth(arch: Architecture) -> tuple[float, ...]:
     The stem's own downsampling has no width before it and does not count. The paper's designs grow
     1.2-1.5 fold (appendix G).
 
-    >>> from deepmad_jax.arch.spec import Stage, Stem
+    >>> from deepmad_jax.arch.stages import Stage, Stem
     >>> stages = (Stage("basic", 8, 8, 3, 1, 1), Stage("basic", 12, 8, 3, 1, 2))
     >>> width_growth(Architecture("tiny", 32, 3, 10, Stem(8), stages))
     (1.5,)

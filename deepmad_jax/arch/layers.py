@@ -114,7 +114,7 @@ def stem_rows(
     draw: str | None = None,
     positions: bool = False,
 ) -> list[Row]:
-    """The stem, see `spec.Stem`; ``r_out`` pixels a side leave its conv."""
+    """The stem, see `stages.Stem`; ``r_out`` pixels a side leave its conv."""
     if kind == "patch":
         layers = [
             Layer(

@@ -101,7 +101,7 @@ class BlockShape:
     """What a block is told: the numbers of its stage, and whether it opens the stage.
 
     ``activation`` is the network's; the kinds one can design from have their own. ``heads``,
-    ``words``, ``head_width`` and ``backbone``: see `spec.Stage` and
+    ``words``, ``head_width`` and ``backbone``: see `stages.Stage` and
     `spec.Architecture.stage_norms`.
     """
 

@@ -25,7 +25,8 @@ from typing import Any
 
 from deepmad_jax.arch.checks import check_int
 from deepmad_jax.arch.literals import LocatedDict, read_literal
-from deepmad_jax.arch.spec import Architecture, Stage, Stem
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.arch.stages import Stage, Stem
 from deepmad_jax.arch.textfile import read_text
 from deepmad_jax.errors import InvalidArchitecture, NotText, did_you_mean
 

@@ -1,6 +1,7 @@
 """The structures of the published networks, as `zoo.py` names them."""
 
-from deepmad_jax.arch.spec import Architecture, Stage, Stem
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.arch.stages import Stage, Stem
 
 
 def _deepmad(

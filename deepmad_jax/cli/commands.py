@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 import deepmad_jax
-from deepmad_jax.arch.spec import BLOCKS
+from deepmad_jax.arch.stages import BLOCKS
 from deepmad_jax.arch.zoo import ZOO
 from deepmad_jax.cli.on_files import detect, segment, video
 from deepmad_jax.cli.options import Field, OneOfOrFile, field_options

@@ -20,10 +20,12 @@ from deepmad_jax.config.parse import (
     to_config,
     to_dict,
 )
+from deepmad_jax.config.rates import RatesConfig
 from deepmad_jax.config.run import EXPORTS, JOBS, TASKS, Config
 from deepmad_jax.config.segment import SegmentConfig
 from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.config.video import VideoConfig
+from deepmad_jax.config.watch import WatchConfig
 from deepmad_jax.fields import CHECKPOINTS
 
 __all__ = [
@@ -34,9 +36,11 @@ __all__ = [
     "Config",
     "DataConfig",
     "DetectConfig",
+    "RatesConfig",
     "SegmentConfig",
     "TrainConfig",
     "VideoConfig",
+    "WatchConfig",
     "default_config",
     "differing_fields",
     "from_file",

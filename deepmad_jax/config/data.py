@@ -9,6 +9,7 @@ from deepmad_jax.fields import (
     Natural,
     NotNegative,
     OneOf,
+    Pixels,
     Share,
     SomeShare,
     settle,
@@ -36,6 +37,8 @@ class DataConfig:
             carries the label, for dry runs).
         name: the TFDS data set, for example ``imagenet2012``.
         data_dir: where the data lies; None is TFDS's own default.
+        pixels_dir: where ``launch/cache_pixels.py`` has put the training images, decoded; None
+            decodes them each time.
         train_split, eval_split: TFDS split names, or names of folders.
         train_augment: how training images are framed: ``crop`` (random resized crop), ``shift``
             (zero-padded random shift by up to an eighth) or ``none``, which is no augmentation.
@@ -57,6 +60,9 @@ class DataConfig:
         mix_groups: 1 mixes the whole batch of all devices by one draw; N draws for each of N groups
             of neighbouring images, which are mixed among themselves (see `tasks.classify.mixing`).
         eval_crop: share of the image's short side kept by the evaluation's centre crop.
+        grow_px: sides of the training images in the first parts of the training; in the last part
+            they have the network's own. Of n sides each part is 1 / (n + 1) of all steps. Empty:
+            always the network's own (see `data.growing`).
         corrupt_share: share of the images that may be unreadable before the run stops.
         unlabelled: what becomes of images whose label is none of the classes, such as TFDS's -1:
             ``refuse`` stops the run, ``drop`` leaves them out and tells how many.
@@ -67,6 +73,7 @@ class DataConfig:
     source: Annotated[str, OneOf(SOURCES)] = "tfds"
     name: str = "imagenet2012"
     data_dir: FilePath | None = None
+    pixels_dir: FilePath | None = None
     train_split: str = "train"
     eval_split: str = "validation"
     train_augment: Annotated[str, OneOf(FRAMINGS)] = "crop"
@@ -84,6 +91,7 @@ class DataConfig:
     normalise: Annotated[str, OneOf(NORMALISATIONS)] = "own"
     mix_groups: Count = 1
     eval_crop: SomeShare = 0.95
+    grow_px: tuple[Pixels, ...] = ()
     corrupt_share: Share = 0.001
     unlabelled: Annotated[str, OneOf(UNLABELLED)] = "refuse"
     workers: Natural = 0

@@ -5,18 +5,20 @@ from typing import Annotated
 
 from deepmad_jax.config.data import DataConfig
 from deepmad_jax.config.detect import DetectConfig
+from deepmad_jax.config.rates import RatesConfig
 from deepmad_jax.config.segment import SegmentConfig
 from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.config.video import VideoConfig
+from deepmad_jax.config.watch import WatchConfig
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.studies.settings import Part, Sampling, Sweep
 from deepmad_jax.errors import InvalidConfig
-from deepmad_jax.fields import FilePath, Limit, OneOf, Share, Title, WhichCheckpoint, settle
+from deepmad_jax.fields import Count, FilePath, Limit, OneOf, Share, Title, WhichCheckpoint, settle
 
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
-    "sensitivity", "perceptron", "study", "detect", "segment", "video",
+    "sensitivity", "perceptron", "study", "detect", "segment", "video", "rates", "average",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
@@ -40,8 +42,10 @@ class Config:
         names: what the ``compare`` job compares, written likewise; ``table3`` is all of the paper's
             Table 3, empty the whole zoo.
         design: the program to solve.
-        data, train, detect, segment, video: see there; the last three are of the tasks of these
-            names.
+        data, train, watch, detect, segment, video: see there; the last three are of the tasks of
+            these names.
+        rates: the learning rates that the ``rates`` job tries.
+        average: how many of the last checkpoints the ``average`` job takes the mean of.
         sweep: the budgets of the ``sweep`` job.
         sample: the draw of the ``sample`` job, which stands in for ``design``, and of ``study``.
         part: which of the designs of the ``sweep`` and ``study`` jobs this process does.
@@ -63,9 +67,12 @@ class Config:
     design: Problem = dataclasses.field(default_factory=Problem)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    watch: WatchConfig = dataclasses.field(default_factory=WatchConfig)
     detect: DetectConfig = dataclasses.field(default_factory=DetectConfig)
     segment: SegmentConfig = dataclasses.field(default_factory=SegmentConfig)
     video: VideoConfig = dataclasses.field(default_factory=VideoConfig)
+    rates: RatesConfig = dataclasses.field(default_factory=RatesConfig)
+    average: Count = 3
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
     part: Part = dataclasses.field(default_factory=Part)

@@ -7,6 +7,7 @@ from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fields import (
     Count,
     FilePath,
+    Natural,
     NotNegative,
     OneOf,
     Positive,
@@ -70,6 +71,8 @@ class TrainConfig:
             depth), linear from 0 at the first block.
         dropout: probability of each input of the classifier to be zeroed.
         ema_decay: of the averaged parameters used for evaluation; None keeps no average.
+        overfit_batches: 0 trains on all images; k on the first k batches over and over, framed and
+            augmented as they were at first, to see whether the network can learn them.
         accumulate_steps: pieces of a batch worked on one after the other, to save memory.
         clip_norm: greatest norm of a step's gradients; None does not clip.
         remat: keep only the maps between stages for the backward pass and compute the others again.
@@ -114,6 +117,7 @@ class TrainConfig:
     drop_path: ShareBelowOne = 0.0
     dropout: ShareBelowOne = 0.0
     ema_decay: ShareBelowOne | None = None
+    overfit_batches: Natural = 0
     accumulate_steps: Count = 1
     clip_norm: Positive | None = None
     remat: bool = False

@@ -22,7 +22,8 @@ def open_dataset(config: DataConfig, *, resolution_px: int, channels: int, class
 
     Raises:
         MissingData: a data set that is not there; says where it looked and what to do.
-        InvalidConfig: an unknown source, or channels or classes that are not the network's.
+        InvalidConfig: an unknown source, decoded images of another one, or channels or classes that
+            are not the network's.
     """
     if config.source == "digits":
         dataset = open_digits(resolution_px)
@@ -40,6 +41,10 @@ def open_dataset(config: DataConfig, *, resolution_px: int, channels: int, class
             f"config.data.source is {config.source!r}; {did_you_mean(config.source, SOURCES)}"
         )
     _check_fit(dataset, channels, classes)
+    if config.pixels_dir is not None:
+        from deepmad_jax.data.pixels import with_pixels
+
+        dataset = with_pixels(dataset, config.pixels_dir)
     if config.normalise == "half":
         half = (0.5,) * channels
         dataset = dataclasses.replace(dataset, mean=half, std=half)

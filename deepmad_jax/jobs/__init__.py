@@ -14,6 +14,7 @@ from deepmad_jax.jobs.segment import segment
 from deepmad_jax.jobs.show import compare, describe
 from deepmad_jax.jobs.studies import study
 from deepmad_jax.jobs.training import evaluate, perceptron, train
+from deepmad_jax.jobs.trials import average, rates
 from deepmad_jax.jobs.video import video
 
 DISPATCH: dict[str, Callable[[Config, Path], None]] = {
@@ -22,6 +23,8 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "perceptron": perceptron,
     "train": train,
     "evaluate": evaluate,
+    "rates": rates,
+    "average": average,
     "describe": describe,
     "compare": compare,
     "sweep": sweep,
@@ -35,7 +38,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
 }
 """What ``config.jobs`` may hold (`config.JOBS`) -> what it does."""
 
-TOGETHER = ("train", "evaluate")
+TOGETHER = ("train", "evaluate", "rates", "average")
 """Jobs that several processes share; the others are the first one's."""
 
 READERS = {"describe", "compare"}

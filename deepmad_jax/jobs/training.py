@@ -30,7 +30,7 @@ def train(config: Config, workdir: Path) -> None:
     from deepmad_jax.tasks.run import train as run
 
     task = TASKS[config.task]
-    network = _network_of(config, workdir, task)
+    network = network_of(config, workdir, task)
     refuse_to_mix(config, workdir, task.parts)
     with contextlib.ExitStack() as stack:
         # The first process speaks for all: where it is refused, none goes on.
@@ -52,7 +52,7 @@ def evaluate(config: Config, workdir: Path) -> None:
     from deepmad_jax.train.logbook import last_line_of_the_run
 
     task = TASKS[config.task]
-    network = _network_of(config, workdir, task)
+    network = network_of(config, workdir, task)
     # The train job of this command has just evaluated the same state on the same samples.
     just_trained = {"train", "perceptron"} & {*config.jobs[: config.jobs.index("evaluate")]}
     if just_trained and config.checkpoint == "newest":
@@ -88,8 +88,8 @@ def perceptron(config: Config, workdir: Path) -> None:
     print(f"{task.summary(result)} Saved {workdir / task.architecture_file}.")
 
 
-def _network_of(config: Config, workdir: Path, task: "Task") -> "Named":
-    """What the task trains: an `Architecture`, named by the config or found in the workdir."""
+def network_of(config: Config, workdir: Path, task: "Task") -> "Named":
+    """What a task trains: an `Architecture`, named by the config or found in the workdir."""
     path = workdir / task.architecture_file
     if path.name == "architecture.json":
         return architecture_of(config, workdir)

@@ -17,6 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from deepmad_jax.arch import Layer
 from deepmad_jax.nets import tokens
+from deepmad_jax.nets.batch_norm import BatchNorm
 from deepmad_jax.nets.cpu_conv import conv_for_cpu
 
 EPSILON = 1e-5
@@ -228,8 +229,8 @@ def _conv(layer: Layer, settings: _Settings) -> nnx.Conv:
     )
 
 
-def _norm(layer: Layer, settings: _Settings) -> nnx.BatchNorm:
-    return nnx.BatchNorm(
+def _norm(layer: Layer, settings: _Settings) -> BatchNorm:
+    return BatchNorm(
         layer.c_out,
         # Flax's momentum is the share of the old statistics, ours (and PyTorch's) of the new batch.
         momentum=1.0 - settings.batch_norm_momentum,

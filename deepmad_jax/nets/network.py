@@ -49,8 +49,8 @@ class Feature:
 class Network(nnx.Module):
     """Images ``(batch, H, W, in_channels)`` to float32 logits ``(batch, classes)``; any H and W.
 
-    Parameters and BatchNorm statistics are float32. The running variance is the mean squared
-    deviation of a batch (divided by n), where PyTorch keeps the unbiased one (by n - 1).
+    Parameters and BatchNorm statistics are float32. The running variance is PyTorch's, see
+    `batch_norm.py`.
 
     Attributes:
         arch: what was built.

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from deepmad_jax.nets.batch_norm import BatchNorm
 from deepmad_jax.nets.block import EPSILON
 from deepmad_jax.nets.cpu_conv import conv_for_cpu
 
@@ -132,7 +133,7 @@ class ConvNorm(nnx.Module):
 
     def __init__(self, making: Making, c_in: int, c_out: int, kernel: int):
         self.conv = conv(making, c_in, c_out, kernel, draw=he_by_fan_out, bias=None)
-        self.norm = nnx.BatchNorm(
+        self.norm = BatchNorm(
             c_out,
             momentum=1.0 - making.batch_norm_momentum,
             epsilon=EPSILON,

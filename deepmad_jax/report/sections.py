@@ -8,7 +8,7 @@ import re
 
 from deepmad_jax.arch import Architecture, Row, cost, layer_table
 from deepmad_jax.arch.layers import out_resolution
-from deepmad_jax.arch.spec import FURTHER_BLOCKS
+from deepmad_jax.arch.stages import FURTHER_BLOCKS
 
 STEMS = {
     "conv": "conv",

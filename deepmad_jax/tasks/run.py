@@ -5,31 +5,32 @@ network built and anything compiled. What is learned, a `Task` says; none is imp
 """
 
 import contextlib
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-import optax
 from flax import nnx
-from jax.sharding import Mesh
 
 from deepmad_jax.config import Config
-from deepmad_jax.errors import MissingData
-from deepmad_jax.tasks.task import Named, Opened, Task, split_network
+from deepmad_jax.tasks.prepared import Prepared, identity, no_checkpoint
+from deepmad_jax.tasks.task import Named, Task
 from deepmad_jax.train import (
     Checkpoints,
+    FirstBatches,
     Logbook,
+    Look,
     Plan,
+    Speed,
     TrainState,
     check_batch_size,
-    create_state,
+    count_start,
     fit,
-    make_mesh,
+    make_pictures,
+    make_statistics,
     make_train_step,
-    place,
     record,
     state_sharding,
 )
+from deepmad_jax.train.step import LossFn
 
 
 def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> TrainState:
@@ -43,18 +44,22 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
         InvalidConfig: data that do not fit the network, a batch that does not fit the devices.
         Diverged: the loss is no longer finite.
         CheckpointFailed: the disk is full, or the like.
+        UserError: it has begun as often as ``config.watch.restarts`` lets it without getting on.
     """
     workdir, settings = Path(workdir), config.train
-    run = _Run.prepare(task, config, arch)
+    run = Prepared.of(task, config, arch)
     plan = Plan.of(settings, run.data.num_train)
     check_batch_size(run.mesh, plan.batch_size, settings.accumulate_steps)
     optimizer, schedule = task.optimizer(config, plan)
     batches = run.data.train_batches(config)
+    if settings.overfit_batches:
+        batches = FirstBatches(batches, settings.overfit_batches)
     saved = workdir / "checkpoints"
     fresh = not (saved.is_dir() and any(saved.iterdir()))
     graphdef, state = run.initial_state(optimizer, fresh)
+    loss_fn = task.loss_fn(graphdef, run.data, config)
     train_step = make_train_step(
-        task.loss_fn(graphdef, run.data, config),
+        loss_fn,
         optimizer,
         schedule,
         run.mesh,
@@ -75,12 +80,14 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
         Checkpoints(
             saved,
             settings.keep_checkpoints,
-            network=_network(arch),
+            network=identity(arch),
             stream=stream,
         ) as checkpoints,
     ):
         found = checkpoints.restore(state, batches)
         start = found.step if found else 0
+        if start < plan.total_steps:
+            count_start(workdir, start, config.watch.restarts)
         with Logbook(
             workdir,
             resumed_step=start,
@@ -106,6 +113,8 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
                 progress=progress,
                 best_by=task.best_by,
                 prefetch=settings.prefetch,
+                look=_look(run, graphdef, loss_fn),
+                speed=Speed.here(task.macs(arch, config), settings.dtype, config.watch.peak_tflops),
                 profile_dir=workdir / "profile" if config.profile else None,
             )
 
@@ -124,12 +133,12 @@ def evaluate(task: Task, config: Config, arch: Named, workdir: str | Path) -> di
     """
     directory = Path(workdir) / "checkpoints"
     if not directory.is_dir():
-        raise _no_checkpoint(directory)
-    run = _Run.prepare(task, config, arch)
-    with Checkpoints(directory, network=_network(arch), read_only=True) as checkpoints:
+        raise no_checkpoint(directory)
+    run = Prepared.of(task, config, arch)
+    with Checkpoints(directory, network=identity(arch), read_only=True) as checkpoints:
         chosen = checkpoints.chosen_step(config.checkpoint)
         if chosen is None:
-            raise _no_checkpoint(directory)
+            raise no_checkpoint(directory)
         optimizer, _ = task.optimizer(config, Plan.of(config.train, run.data.num_train))
         graphdef, state = run.initial_state(optimizer, fresh=False)
         # The newest gives way to the one before where it is broken.
@@ -144,46 +153,25 @@ def evaluate(task: Task, config: Config, arch: Named, workdir: str | Path) -> di
     return line
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """What both need and what is cheap: everything but the network and the compiled steps."""
-
-    task: Task
-    config: Config
-    arch: Named
-    data: Opened
-    mesh: Mesh
-
-    @classmethod
-    def prepare(cls, task: Task, config: Config, arch: Named) -> "_Run":
-        return cls(task, config, arch, task.open(config, arch), make_mesh(fsdp=config.train.fsdp))
-
-    def initial_state(
-        self, optimizer: optax.GradientTransformation, fresh: bool
-    ) -> tuple[nnx.GraphDef, TrainState]:
-        net = self.task.build(self.arch, self.config, self.data, fresh)
-        graphdef, params, batch_stats = split_network(net)
-        averages = self.config.train.ema_decay is not None
-        state = create_state(params, batch_stats, optimizer, ema=averages)
-        return graphdef, place(self.mesh, state)
+def _look(run: Prepared, graphdef: nnx.GraphDef, loss_fn: LossFn) -> Look | None:
+    """What ``config.watch`` wants to see of the run; None where it is nothing."""
+    watch, seed = run.config.watch, run.config.train.seed
+    if not (watch.images or watch.statistics_every):
+        return None
+    pictures = statistics = None
+    if watch.images:
+        seen = run.task.seen(run.data, run.config)
+        pictures = make_pictures(seen, watch.images, run.mesh)
+    if watch.statistics_every:
+        maps = run.task.maps(graphdef, run.data, run.config)
+        statistics = make_statistics(loss_fn, maps, run.mesh, seed)
+    return Look(pictures, statistics, max(watch.statistics_every, 1))
 
 
-def _network(arch: Named) -> dict[str, Any]:
-    """What tells one network from another, for checkpoints; not its name."""
-    return {name: value for name, value in arch.to_dict().items() if name != "name"}
-
-
-def _opening(run: _Run, plan: Plan, start: int) -> str:
+def _opening(run: Prepared, plan: Plan, start: int) -> str:
     begins, samples = f"going on from step {start}" if start else "starting", run.data.samples
     return (
         f"training {run.arch.name} on {run.data.name} ({run.data.num_train:,} {samples}), "
         f"{begins}: {plan.total_steps:,} steps of {plan.batch_size} {samples}, "
         f"{run.mesh.size} device(s)"
-    )
-
-
-def _no_checkpoint(directory: Path) -> MissingData:
-    return MissingData(
-        f"There is no checkpoint in {directory}: run the train job first (--config.jobs=train), or "
-        "give the workdir of a run that has trained."
     )

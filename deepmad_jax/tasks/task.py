@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import grain
+import jax
 import optax
 from flax import nnx
 from jax.sharding import Mesh
 
 from deepmad_jax.config import Config
+from deepmad_jax.train.gradients import Batch
+from deepmad_jax.train.look import Maps
 from deepmad_jax.train.plan import Plan
 from deepmad_jax.train.state import TrainState
 from deepmad_jax.train.step import LossFn
@@ -109,6 +112,24 @@ class Task(Protocol):
 
         To be made once: it holds what was compiled. What there is to see beyond numbers, such as
         the predictions, it leaves in ``workdir``.
+        """
+        ...
+
+    def seen(self, data: Opened, config: Config) -> Callable[[Batch], jax.Array]:
+        """Gives the images of a training batch as the network sees them, values in [0, 1].
+
+        Mixed and erased where the config says so, as if the batch were worked on at once.
+        """
+        ...
+
+    def maps(self, graphdef: nnx.GraphDef, data: Opened, config: Config) -> Maps | None:
+        """Gives the activation maps of a training batch, or None where there are none to show."""
+        ...
+
+    def macs(self, arch: Named, config: Config) -> float | None:
+        """Multiply-accumulates of the network for one training image, for the log's ``mfu``.
+
+        None where they depend on more than the architecture, such as images that grow.
         """
         ...
 

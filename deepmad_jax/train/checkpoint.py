@@ -110,6 +110,10 @@ class Checkpoints:
         """The step of the newest checkpoint, or None where there is none."""
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, the newest last."""
+        return sorted(self._manager.all_steps())
+
     def best_step(self) -> int | None:
         """The step of the best checkpoint by the run's evaluations, or None where there is none.
 
@@ -261,7 +265,7 @@ class Checkpoints:
         return variables
 
     def _restore_variables(self, step: int) -> dict[tuple[str, ...], jax.Array]:
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
             self._manager.item_metadata(step)["state"].tree,

@@ -9,6 +9,7 @@
   statistics are of the whole batch over all devices.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,25 @@ LossFn = Callable[[PyTree, PyTree, Batch, jax.Array], tuple[jax.Array, tuple[PyT
 GradientFn = Callable[
     [PyTree, PyTree, Batch, jax.Array], tuple[tuple[jax.Array, tuple[PyTree, Metrics]], PyTree]
 ]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LossWithArrays:
+    """A loss function that needs arrays which do not learn, such as a teacher's.
+
+    `make_train_step` hands them to the compiled step as an argument: closed over, they would be
+    written into the program as constants. Called by itself it is an ordinary loss function.
+
+    Attributes:
+        function: a loss function that takes these arrays besides, as its last argument.
+        arrays: any pytree.
+    """
+
+    function: Callable[..., Any]
+    arrays: PyTree
+
+    def __call__(self, params: PyTree, batch_stats: PyTree, batch: Batch, key: jax.Array) -> Any:
+        return self.function(params, batch_stats, batch, key, self.arrays)
 
 
 def make_gradient_fn(

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
+from tensorboardX.summary import image, scalar
 from tqdm import tqdm
 
 from deepmad_jax.errors import UserError
@@ -94,9 +95,12 @@ class Logbook:
             if self._wandb is not None:
                 self._wandb.finish()
 
-    def write(self, line: Mapping[str, Any]) -> None:
+    def write(self, line: Mapping[str, Any], shown: bool = True) -> None:
         """Writes one line; ``split`` and ``step`` name it, the other values are numbers or words.
 
+        Args:
+            line: what to write.
+            shown: also on the screen.
         Raises:
             UserError: the disk is full, or the like.
         """
@@ -115,7 +119,24 @@ class Logbook:
             ) from error
         if self._wandb is not None:
             self._wandb.log(named | {"step": line["step"]})
-        self._show(line)
+        if shown:
+            self._show(line)
+
+    def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """A picture for TensorBoard, uint8 (height, width, 1 or 3).
+
+        Raises:
+            UserError: the disk is full, or the like.
+        """
+        if not self._first_process:
+            return
+        try:
+            self._events.picture(name, pixels, step)
+        except OSError as error:
+            raise UserError(
+                f"A picture could not be written beside {self._file.name}: {error}. Make room on "
+                "the disk, and give the same command to go on."
+            ) from error
 
     def holds(self, split: str, step: int) -> bool:
         """Whether the run that is gone on with has left such a line; in the first process."""
@@ -161,6 +182,10 @@ class _Events:
     def write(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
             self._write(Event(step=step, summary=scalar(name, value)))
+        self._writer.flush()
+
+    def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
+        self._write(Event(step=step, summary=image(name, pixels, dataformats="HWC")))
         self._writer.flush()
 
     def close(self) -> None:

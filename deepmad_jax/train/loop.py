@@ -16,10 +16,12 @@ from jax.sharding import Mesh
 
 from deepmad_jax.train.checkpoint import Checkpoints
 from deepmad_jax.train.logbook import Logbook
+from deepmad_jax.train.look import Look
 from deepmad_jax.train.plan import Plan
 from deepmad_jax.train.preemption import TERMINATED, EvaluationGivenUp, Sigterm
 from deepmad_jax.train.prefetch import Prefetch
 from deepmad_jax.train.profile import Trace
+from deepmad_jax.train.speed import Speed
 from deepmad_jax.train.state import TrainState
 from deepmad_jax.train.step import TrainStep
 from deepmad_jax.train.window import Window
@@ -38,6 +40,8 @@ def fit(
     progress: Mapping[str, Any] | None = None,
     best_by: str = "top1",
     prefetch: int = 2,
+    speed: Speed | None = None,
+    look: Look | None = None,
     profile_dir: Path | None = None,
 ) -> TrainState:
     """The state after ``plan.total_steps``, going on from the step that ``state`` is at.
@@ -51,6 +55,8 @@ def fit(
         progress: of the checkpoint that the state comes from.
         best_by: the number of an evaluation that says which is best; larger is better.
         prefetch: batches on the device in waiting.
+        speed: what the log's rates are of; None knows of the mesh's devices alone.
+        look: what is shown besides, or None.
         profile_dir: where a trace of a few steps goes, or None.
 
     Raises:
@@ -66,7 +72,7 @@ def fit(
         Prefetch(batches, mesh, prefetch) as ahead,
         Trace(profile_dir) as trace,
     ):
-        window = Window(plan, progress.get("window", ()))
+        window = Window(plan, speed or Speed(mesh.size), progress.get("window", ()))
         if progress.get("unevaluated"):
             try:
                 line = {"split": "eval", "step": first - 1, **evaluate(state)}
@@ -82,6 +88,8 @@ def fit(
             trace.before_step()
             waited = ahead.waited_seconds
             batch = next(ahead)
+            if look is not None and look.before_step(step, step == first, state, batch, logbook):
+                window.restart_clock()
             state, metrics = train_step(state, batch)
             window.add(step, metrics, ahead.waited_seconds - waited)
             logbook.advance(step)

@@ -6,6 +6,7 @@ is made from the seed and the step alone, so a resumed run draws the same number
 donated: what was passed in must not be used again.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,14 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from deepmad_jax.train.gradients import Batch, LossFn, Metrics, make_gradient_fn
-from deepmad_jax.train.mesh import replicated, split_by_image
+from deepmad_jax.train.gradients import (
+    Batch,
+    LossFn,
+    LossWithArrays,
+    Metrics,
+    make_gradient_fn,
+)
+from deepmad_jax.train.mesh import place, replicated, split_by_image
 from deepmad_jax.train.state import PyTree, TrainState, updated_average
 
 SumsFn = Callable[[PyTree, PyTree, Batch], Metrics]
@@ -48,7 +55,7 @@ def make_train_step(
     """A compiled ``(state, batch) -> (state, metrics)``.
 
     Args:
-        loss_fn: see above.
+        loss_fn: see above; the arrays of a `LossWithArrays` lie on the devices as the state does.
         optimizer, schedule: of `deepmad_jax.train.optim`; the schedule is for the log.
         mesh: the batch is split over it by image.
         ema_decay: of the averages, where the state has some.
@@ -61,9 +68,14 @@ def make_train_step(
         The step. Its metrics are the loss function's and ``loss``, ``gradient_norm`` (before
         clipping), ``parameter_norm``, ``update_norm`` and ``learning_rate``, float32 scalars.
     """
-    gradient_fn = make_gradient_fn(loss_fn, mesh, accumulate=accumulate, groups=batch_norm_groups)
+    arrays = (place(mesh, loss_fn.arrays),) if isinstance(loss_fn, LossWithArrays) else ()
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def train_step(*given: Any) -> tuple[TrainState, Metrics]:
+        *traced, state, batch = given
+        loss_of = dataclasses.replace(loss_fn, arrays=traced[0]) if traced else loss_fn
+        gradient_fn = make_gradient_fn(
+            loss_of, mesh, accumulate=accumulate, groups=batch_norm_groups
+        )
         key = step_key(seed, state.step)
         (loss, (batch_stats, metrics)), grads = gradient_fn(
             state.params, state.batch_stats, batch, key
@@ -84,12 +96,13 @@ def make_train_step(
 
     whole = replicated(mesh)
     where = whole if state_sharding is None else state_sharding
-    return jax.jit(
+    step = jax.jit(
         _traced_for(forms, train_step),
-        in_shardings=(where, split_by_image(mesh)),
+        in_shardings=(*(None for _ in arrays), where, split_by_image(mesh)),
         out_shardings=(where, whole),
-        donate_argnums=(0,),
+        donate_argnums=(len(arrays),),
     )
+    return functools.partial(step, *arrays) if arrays else step
 
 
 def make_eval_step(sums_fn: SumsFn, mesh: Mesh, forms: int = 1) -> EvalStep:

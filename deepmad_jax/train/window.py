@@ -11,9 +11,13 @@ import jax
 from deepmad_jax.errors import UserError
 from deepmad_jax.train.gradients import Metrics
 from deepmad_jax.train.plan import Plan
+from deepmad_jax.train.speed import Speed
 
 STEPS_IN_FLIGHT = 2
 """Steps handed to the device before the loop waits: enough to hide the host, and few batches."""
+
+TIMED = ("images_per_second", "images_per_second_per_device", "mfu", "input_wait_share")
+"""Of a log line, what is measured by the clock and so differs from run to run."""
 
 
 class Diverged(UserError, ArithmeticError):
@@ -25,11 +29,12 @@ class Window:
 
     Args:
         plan: for epochs and batch size.
+        speed: for the rate.
         fetched: of the steps that a checkpoint found since the last line, as `values` gave them.
     """
 
-    def __init__(self, plan: Plan, fetched: Sequence[dict[str, float]] = ()):
-        self._plan = plan
+    def __init__(self, plan: Plan, speed: Speed, fetched: Sequence[dict[str, float]] = ()):
+        self._plan, self._speed = plan, speed
         self._pending: deque[tuple[int, Metrics]] = deque()
         self._fetched = list(fetched)
         self.restart_clock()
@@ -71,7 +76,7 @@ class Window:
         line = {"split": "train", "step": step, "epoch": step / self._plan.steps_per_epoch}
         line |= means | {"learning_rate": values[-1]["learning_rate"]}
         if self._timed_steps:
-            line["images_per_second"] = self._timed_steps * self._plan.batch_size / seconds
+            line |= self._speed.line(self._timed_steps * self._plan.batch_size / seconds)
             line["input_wait_share"] = self._waited_seconds / seconds
         self._fetched.clear()
         self.restart_clock()

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from deepmad_jax.arch import cost, layer_table
-from deepmad_jax.arch.spec import BLOCKS
+from deepmad_jax.arch.stages import BLOCKS
 from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.program.evaluate import data_of, evaluate, form_of
 from deepmad_jax.design.program.lattice import lattice_of, repair, structural_violation, to_point

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from deepmad_jax.arch import BLOCKS, Architecture, Stage, Stem
-from deepmad_jax.arch.spec import BASELINE_BLOCKS
+from deepmad_jax.arch.stages import BASELINE_BLOCKS
 from deepmad_jax.arch.tinynas import from_structure
 from deepmad_jax.interop import load_into
 from deepmad_jax.interop.tinynas_weights import entries

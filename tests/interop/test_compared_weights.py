@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from deepmad_jax import library
 from deepmad_jax.errors import UserError
 from deepmad_jax.interop import from_network, load_into, read_weights
 from deepmad_jax.interop.authors_keys import BUFFERS
+from deepmad_jax.interop.files import write_weights
 from deepmad_jax.nets import Network
 from tests.nets.compared_nets import ARCHITECTURES, loaded, recorded
 
@@ -27,6 +29,19 @@ def test_weights_come_back_by_the_authors_keys_unchanged(name):
     assert back.keys() == weights.keys()
     for key, array in weights.items():
         np.testing.assert_array_equal(back[key], array, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_safetensors_file_alone_gives_the_network_back_to_the_bit(name, tmp_path):
+    net, path = loaded(name), tmp_path / "net.safetensors"
+    write_weights(path, from_network(net), net.arch)
+    back = library.load(path)
+    assert back.arch == net.arch
+    ours, theirs = (nnx.to_flat_state(nnx.state(of, nnx.Variable)) for of in (net, back))
+    theirs = dict(theirs)
+    for place, leaf in ours:
+        np.testing.assert_array_equal(theirs.pop(place)[...], leaf[...], err_msg=str(place))
+    assert not theirs
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])

@@ -161,10 +161,10 @@ def test_scan_is_by_backend_unless_said():
 # --- statistics -----------------------------------------------------------------------------------
 
 
-def test_running_statistics_take_the_momentums_share_of_the_biased_batch_statistics():
+def test_running_statistics_take_the_momentums_share_of_the_unbiased_batch_statistics():
     params, _, _, _, stats = train_step_results(False)
     stem = convolve(images(), params["stem", "layers", "main1_conv", "kernel"], stride=2)
-    mean, var = stem.mean((0, 1, 2)), stem.var((0, 1, 2))  # NumPy's variance divides by n
+    mean, var = stem.mean((0, 1, 2)), stem.var((0, 1, 2), ddof=1)
     path = ("stem", "layers", "main1_norm")
     np.testing.assert_allclose(stats[(*path, "mean")], MOMENTUM * mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(

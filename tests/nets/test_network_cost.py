@@ -10,7 +10,7 @@ from jaxpr_walk import count_equations, count_macs
 from net_examples import EXAMPLES
 
 from deepmad_jax.arch import BASELINE_BLOCKS, BLOCKS, Architecture, Stage, Stem, cost, layer_table
-from deepmad_jax.arch.spec import ACTIVATIONS, DEPTHWISE_BLOCKS, PLAIN_STEMS
+from deepmad_jax.arch.stages import ACTIVATIONS, DEPTHWISE_BLOCKS, PLAIN_STEMS
 from deepmad_jax.arch.zoo import ZOO, zoo
 from deepmad_jax.nets import Network
 

@@ -12,6 +12,7 @@ import numpy as np
 from deepmad_jax.config import default_config
 from deepmad_jax.config.parse import to_dict
 from deepmad_jax.train import Checkpoints
+from deepmad_jax.train.window import TIMED
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 900
@@ -77,9 +78,8 @@ def steps_saved(workdir):
 
 
 def lines_without_times(workdir):
-    timed = ("images_per_second", "input_wait_share")
     lines = [json.loads(text) for text in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in timed} for line in lines]
+    return [{k: v for k, v in line.items() if k not in TIMED} for line in lines]
 
 
 def assert_same_run(workdir, whole, predictions):

@@ -1,10 +1,12 @@
 """Distillation: the two losses of DeiT's paper, with a network of another kind as the teacher."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -19,6 +21,7 @@ from deepmad_jax.tasks.classify.functions import make_loss_fn
 from deepmad_jax.tasks.classify.loss import normalise
 from deepmad_jax.tasks.classify.teacher import distilled
 from deepmad_jax.tasks.task import split_network
+from deepmad_jax.train import create_state, make_mesh, make_train_step
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -80,6 +83,30 @@ def test_a_step_mixes_both_losses_by_the_share_and_leaves_the_teacher_alone(weig
     # Seen: 1e-7 of the value; two programs of the same sums.
     assert loss_at(1.0) == pytest.approx(expected, rel=1e-5)
     assert loss_at(0.25) == pytest.approx(0.75 * loss_at(0.0) + 0.25 * expected, rel=1e-5)
+
+
+def bytes_in_constants(lowered):
+    """Of the larger arrays that are written into a program; small ones stand there as numbers."""
+    literals = re.findall(r'dense<"0x([0-9A-F]+)">', lowered.as_text())
+    return sum(map(len, literals)) // 2
+
+
+def test_the_compiled_step_is_given_the_teachers_arrays_and_holds_none(weights):
+    path, teacher = weights
+    dataset = open_dataset(DATA, resolution_px=8, channels=1, classes=6)
+    graphdef, params, stats = split_network(Network(STUDENT, rngs=nnx.Rngs(0)))
+    loss_fn = make_loss_fn(graphdef, dataset, DATA, TrainConfig(teacher=str(path)))
+    batch = {"image": jnp.zeros((4, 8, 8, 1), jnp.uint8), "label": jnp.arange(4)}
+    optimizer = optax.sgd(0.1)
+    state = create_state(params, stats, optimizer, ema=False)
+    step = make_train_step(loss_fn, optimizer, optax.constant_schedule(0.1), make_mesh())
+    held = bytes_in_constants(step.func.lower(*step.args, state, batch))
+    closed_over = jax.jit(loss_fn).lower(params, stats, batch, jax.random.key(0))
+    kernels = sum(a.nbytes for a in from_network(teacher).values() if a.nbytes > 1000)
+    assert (held, bytes_in_constants(closed_over)) == (0, kernels)
+    assert kernels > 4000
+    _, metrics = step(state, batch)
+    assert np.isfinite(metrics["loss"])
 
 
 def test_a_teacher_of_other_classes_is_refused(weights):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from deepmad_jax.train.window import TIMED
+
 WORKERS = Path(__file__).parent / "workers.py"
 PATIENCE_SECONDS = 240
 """For a busy machine; nothing below waits so long where it is idle."""
@@ -17,10 +19,11 @@ PATIENCE_SECONDS = 240
 STARTED = []
 
 
-def start(workdir, *settings, output=subprocess.PIPE):
-    """One process that trains in ``workdir``."""
+def start(workdir, *settings, output=subprocess.PIPE, devices=1):
+    """One process that trains in ``workdir``, with so many CPU devices."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": str(WORKERS.parents[2]),
         # Every process compiles the same two steps.
         "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
@@ -58,10 +61,7 @@ def lines_of(workdir):
     """The metrics without their times, which differ from run to run."""
     file = workdir / "metrics.jsonl"
     lines = [json.loads(text) for text in file.read_text().splitlines()] if file.exists() else []
-    return [
-        {k: v for k, v in line.items() if k not in ("images_per_second", "input_wait_share")}
-        for line in lines
-    ]
+    return [{k: v for k, v in line.items() if k not in TIMED} for line in lines]
 
 
 def arrays_of(workdir):

@@ -41,10 +41,11 @@ def alone(tmp_path_factory):
     return workdir
 
 
-def start_together(workdir, count, *settings):
+def start_together(workdir, count, *settings, devices=1):
     address = f"127.0.0.1:{free_port()}"
     return [
-        start(workdir, f"processes={address},{count},{index}", *settings) for index in range(count)
+        start(workdir, f"processes={address},{count},{index}", *settings, devices=devices)
+        for index in range(count)
     ]
 
 
@@ -114,6 +115,60 @@ def test_processes_end_with_the_parameters_of_one(alone, count):
     assert_close(workdir, alone)
     counted = [line["images"] for line in lines_of(workdir) if line["split"] == "eval"]
     assert counted == [37, 37]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fsdp", [1, 2, 4])
+def test_four_processes_of_two_devices_end_with_the_parameters_of_one(alone, fsdp):
+    """With the state split over a process's devices, over two processes', and not at all.
+
+    Of the arrays some do not divide by four and stay whole; the 37 images of an evaluation make one
+    batch of 56 places, 10 of them in the first process and 9 in each of the others.
+    """
+    workdir = alone.parent / f"fsdp{fsdp}"
+    for process in start_together(workdir, 4, f"fsdp={fsdp}", "split=1", devices=2):
+        finish(process)
+    assert_close(workdir, alone)
+    counted = [line["images"] for line in lines_of(workdir) if line["split"] == "eval"]
+    assert counted == [37, 37]
+    found = np.load(workdir / "devices.npz")
+    assert found["devices"] == 8
+    assert set(found["whole"]) == ({True} if fsdp == 1 else {True, False})
+
+
+@pytest.mark.slow
+def test_a_state_split_over_processes_goes_on_split_over_fewer(alone):
+    workdir = alone.parent / "fewer"
+    settings = ("split=1", "slow=0.3")
+    four = start_together(workdir, 4, "fsdp=4", *settings, devices=2)
+    wait_for(lambda: any(line["step"] == 6 for line in lines_of(workdir)), *four)
+    four[2].send_signal(signal.SIGTERM)
+    said = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in four]
+    assert [process.returncode for process in four] == [143] * 4, said
+    assert 6 < steps_saved(workdir)[-1] < 20
+    for process in start_together(workdir, 2, "fsdp=2", "split=1", devices=2):
+        finish(process)
+    assert_close(workdir, alone)
+
+
+@pytest.mark.slow
+def test_a_batch_that_the_processes_cannot_share_is_refused_by_all_of_them(tmp_path):
+    launcher = [sys.executable, str(ROOT / "launch/local_processes.py"), "3"]
+    arch = Architecture("tiny", 16, 1, 10, Stem(4, 3, 1), (Stage("basic", 8, 4, 3, 2, 2),))
+    (tmp_path / "tiny.json").write_text(arch.to_json())
+    flags = [
+        "--config", str(ROOT / "configs/digits.py"), "--config.jobs=train",
+        f"--config.architecture={tmp_path / 'tiny.json'}", "--config.train.batch_size=256",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [*launcher, *flags, "--workdir", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "choose a multiple of 3, such as 258" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])

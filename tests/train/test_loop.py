@@ -25,6 +25,8 @@ from deepmad_jax.train import (
     variables_for_evaluation,
 )
 from deepmad_jax.train.prefetch import Prefetch
+from deepmad_jax.train.speed import Speed, peak_tflops
+from deepmad_jax.train.window import TIMED
 
 
 class Stopped(Exception):
@@ -76,8 +78,8 @@ def lines_of(workdir):
     lines = [json.loads(text) for text in (workdir / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         # Times differ from run to run.
-        line.pop("images_per_second", None)
-        line.pop("input_wait_share", None)
+        for name in TIMED:
+            line.pop(name, None)
     return lines
 
 
@@ -116,7 +118,37 @@ def test_rate_and_share_of_waiting_are_logged_once_the_first_step_is_compiled(wh
     texts = (workdir / "metrics.jsonl").read_text().splitlines()
     lines = [json.loads(t) for t in texts if '"train"' in t]
     assert min(line["images_per_second"] for line in lines) > 0
+    assert all(
+        line["images_per_second_per_device"] == line["images_per_second"] / jax.device_count()
+        for line in lines
+    )
+    assert {line["mfu"] for line in lines} == {None}  # no table knows this machine's CPU
     assert all(0 <= line["input_wait_share"] <= 1 for line in lines)
+
+
+def test_use_of_the_devices_is_six_macs_an_image_over_their_peak():
+    # 2 devices of 1 TFLOP/s, half busy: 10^12 operations a second are 100 images of 10^10.
+    line = Speed(devices=2, macs=1e10 / 6, peak_tflops=1.0).line(100.0)
+    assert line["mfu"] == pytest.approx(0.5)
+    assert Speed(devices=2, macs=1e9).line(100.0)["mfu"] is None
+    assert Speed(devices=2, peak_tflops=1.0).line(100.0)["mfu"] is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "tflops"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "bfloat16", 312.0),
+        ("NVIDIA A100-SXM4-80GB", "float32", None),
+        ("NVIDIA H100 PCIe", "bfloat16", 756.0),
+        ("NVIDIA L40S", "bfloat16", 362.0),
+        ("NVIDIA L40", "bfloat16", None),
+        ("TPU v5 lite", "bfloat16", 197.0),
+        ("TPU v5p", "bfloat16", 459.0),
+        ("cpu", "bfloat16", None),
+    ],
+)
+def test_peak_is_that_of_the_devices_kind_alone(kind, dtype, tflops):
+    assert peak_tflops(kind, dtype) == tflops
 
 
 @pytest.mark.parametrize("stop_at", [10, 20])

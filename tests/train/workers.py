@@ -5,8 +5,8 @@
 trains `tiny` as a task does, from the newest checkpoint in WORKDIR, and saves the state's arrays to
 ``WORKDIR/state.npz``. Errors of users end it with status 2, as the command line's do.
 
-``slow=SECONDS`` waits before each step; ``processes=ADDRESS,COUNT,INDEX`` joins others; any other
-name is a field of the config.
+``slow=SECONDS`` waits before each step; ``processes=ADDRESS,COUNT,INDEX`` joins others; ``split=1``
+splits even small arrays over "fsdp"; any other name is a field of the config.
 """
 
 import ast
@@ -18,7 +18,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import tiny
+from jax.experimental import multihost_utils
 
+import deepmad_jax.train.mesh as mesh_module
 from deepmad_jax.errors import UserError
 from deepmad_jax.processes import join, leave_if_one_is_lost
 from deepmad_jax.train import Checkpoints, Logbook, fit, sum_over_batches, variables_for_evaluation
@@ -27,6 +29,8 @@ from deepmad_jax.train import Checkpoints, Logbook, fit, sum_over_batches, varia
 def main(workdir, *settings):
     values = dict(setting.split("=") for setting in settings)
     slow = float(values.pop("slow", 0))
+    if values.pop("split", None):
+        mesh_module.MIN_SPLIT_SIZE = 1
     if "processes" in values:
         join(values.pop("processes"))
     fields = {name: ast.literal_eval(value) for name, value in values.items()}
@@ -74,8 +78,12 @@ def train(workdir, config, slow):
                 progress=found.progress if found else None,
                 best_by="right",
             )
+    whole = [leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state)]
+    # Of arrays that are split over processes no one holds all.
+    state = multihost_utils.process_allgather(state, tiled=True) if count > 1 else state
     if index == 0:
         np.savez(workdir / "state.npz", **tiny.leaves(state))
+        np.savez(workdir / "devices.npz", devices=jax.device_count(), whole=whole)
 
 
 if __name__ == "__main__":

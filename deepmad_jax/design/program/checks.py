@@ -2,7 +2,7 @@
 
 import math
 
-from deepmad_jax.arch.spec import BASELINE_BLOCKS, BLOCKS, COMPARED_BLOCKS
+from deepmad_jax.arch.stages import BASELINE_BLOCKS, BLOCKS, COMPARED_BLOCKS
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 MOST_SETTLEMENTS = 64

@@ -16,7 +16,8 @@ import numpy as np
 
 from deepmad_jax.arch import cost
 from deepmad_jax.arch.layers import Mode, Row, head_rows, stage_rows, stem_rows
-from deepmad_jax.arch.spec import MBCONV_BLOCKS, Architecture
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.arch.stages import MBCONV_BLOCKS
 from deepmad_jax.design.program.arrays import Array, namespace
 from deepmad_jax.design.program.entropy import (
     depth_penalty,

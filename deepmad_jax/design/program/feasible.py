@@ -11,7 +11,7 @@ import numpy as np
 from deepmad_jax.arch.cost import fan_in
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.rows import is_main_path
-from deepmad_jax.arch.spec import LAYER_NORM_BLOCKS
+from deepmad_jax.arch.stages import LAYER_NORM_BLOCKS
 from deepmad_jax.design.program.entropy import effectiveness
 from deepmad_jax.design.program.evaluate import REAL_SLACK, Numbers, evaluate
 from deepmad_jax.design.program.lattice import inner_bounds, repair, to_point

@@ -12,7 +12,8 @@ from typing import Annotated
 import numpy as np
 
 from deepmad_jax.arch.layers import out_resolution
-from deepmad_jax.arch.spec import LAYER_NORM_BLOCKS, PAPER_BLOCKS, Architecture, Stage, Stem
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.arch.stages import LAYER_NORM_BLOCKS, PAPER_BLOCKS, Stage, Stem
 from deepmad_jax.design.program.checks import (
     check_blocks,
     check_length,

@@ -4,9 +4,11 @@ The engine sees a network as two nested dicts, params and BatchNorm statistics, 
 made here from its graph; it never sees the module.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from deepmad_jax.config import DataConfig, TrainConfig
@@ -14,7 +16,9 @@ from deepmad_jax.data import Dataset
 from deepmad_jax.tasks.classify.loss import cross_entropy, in_top, normalise, soft_targets
 from deepmad_jax.tasks.classify.mixing import erase, mix
 from deepmad_jax.tasks.classify.teacher import distilled, load_teacher
-from deepmad_jax.train.step import LossFn, SumsFn
+from deepmad_jax.train.gradients import LossFn, LossWithArrays
+from deepmad_jax.train.look import Maps
+from deepmad_jax.train.step import SumsFn
 
 Batch = dict[str, jax.Array]
 
@@ -37,25 +41,59 @@ def make_loss_fn(
     """
     teacher = load_teacher(train, dataset)
 
-    def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> Any:
+    def loss_fn(
+        params: Any, batch_stats: Any, batch: Batch, key: jax.Array, teachers: Any = None
+    ) -> Any:
         net = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
-        images = normalise(batch["image"], dataset.mean, dataset.std)
-        targets = soft_targets(batch["label"], dataset.classes, train.label_smoothing)
-        # Before erasing, as in timm: what is erased belongs to no class.
-        if config.mixup or config.cutmix:
-            images, targets = mix(batch["key"], images, targets, config)
-        if config.random_erasing:
-            images = erase(batch["key"], images, config)
+        images, targets = _prepared(batch, dataset, config, train.label_smoothing)
         logits = net(images, train=True, key=key)
         moved_stats = nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
         top1 = in_top(logits, targets.argmax(axis=-1), 1).mean()
         loss = cross_entropy(logits, targets)
         if teacher is not None:
+            answers = teacher.answers(teachers, images)
             share = train.distillation_share
-            loss = (1.0 - share) * loss + share * distilled(logits, teacher(images), train)
+            loss = (1.0 - share) * loss + share * distilled(logits, answers, train)
         return loss.mean(), (moved_stats, {"top1": top1})
 
-    return loss_fn
+    return loss_fn if teacher is None else LossWithArrays(loss_fn, teacher.variables)
+
+
+def make_seen_fn(dataset: Dataset, config: DataConfig) -> Callable[[Batch], jax.Array]:
+    """The images that the network is given, mixed and erased, their normalisation undone."""
+
+    def seen(batch: Batch) -> jax.Array:
+        images, _ = _prepared(batch, dataset, config, smoothing=0.0)
+        return images * jnp.asarray(dataset.std) + jnp.asarray(dataset.mean)
+
+    return seen
+
+
+def make_maps_fn(graphdef: nnx.GraphDef, dataset: Dataset, config: DataConfig) -> Maps:
+    """The network's map at the end of each level, of a training pass, by its name."""
+
+    def maps(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        net = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
+        images, _ = _prepared(batch, dataset, config, smoothing=0.0)
+        found = net.features(images, train=True, key=key)
+        names = [feature.name for feature in net.feature_info]
+        return dict(zip(names, found, strict=True))
+
+    return maps
+
+
+def _prepared(
+    batch: Batch, dataset: Dataset, config: DataConfig, smoothing: float
+) -> tuple[jax.Array, jax.Array]:
+    """The images that the network is given and what it is to say of them."""
+    images = normalise(batch["image"], dataset.mean, dataset.std)
+    targets = soft_targets(batch["label"], dataset.classes, smoothing)
+    # Before erasing, as in timm: what is erased belongs to no class.
+    if config.mixup or config.cutmix:
+        images, targets = mix(batch["key"], images, targets, config)
+    if config.random_erasing:
+        images = erase(batch["key"], images, config)
+    return images, targets
 
 
 def make_sums_fn(graphdef: nnx.GraphDef, dataset: Dataset) -> SumsFn:

@@ -6,19 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import grain
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from deepmad_jax.arch import Architecture
+from deepmad_jax.arch import Architecture, cost, layer_table
+from deepmad_jax.arch.rows import ATTENTIONS
 from deepmad_jax.config import Config, TrainConfig
 from deepmad_jax.data import Dataset, eval_batches, open_dataset, train_batches
-from deepmad_jax.data.iterator import Batches
-from deepmad_jax.errors import UserError
+from deepmad_jax.data.growing import Growing
+from deepmad_jax.errors import InvalidConfig, UserError
 from deepmad_jax.nets import Network
-from deepmad_jax.tasks.classify.functions import make_loss_fn, make_sums_fn
+from deepmad_jax.tasks.classify.functions import (
+    Batch,
+    make_loss_fn,
+    make_maps_fn,
+    make_seen_fn,
+    make_sums_fn,
+)
 from deepmad_jax.train import (
     Plan,
     TrainState,
@@ -29,6 +37,7 @@ from deepmad_jax.train import (
     sum_over_batches,
     variables_for_evaluation,
 )
+from deepmad_jax.train.look import Maps
 from deepmad_jax.train.step import LossFn
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -51,10 +60,17 @@ class OnImages(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
-    """An opened data set of images, each with a label; `tasks.task.Opened`."""
+    """An opened data set of images, each with a label; `tasks.task.Opened`.
+
+    Attributes:
+        dataset: what was opened.
+        samples: what its samples are called.
+        grow_px: as `DataConfig` has it.
+    """
 
     dataset: Dataset
     samples: str = "images"
+    grow_px: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -66,13 +82,16 @@ class LabelledImages:
 
     @property
     def forms(self) -> int:
-        return 1
+        return len({*self.grow_px, self.dataset.resolution_px})
 
-    def train_batches(self, config: Config) -> Batches:
+    def train_batches(self, config: Config) -> grain.DatasetIterator:
         settings = config.train
-        return train_batches(
+        batches = train_batches(
             self.dataset, config.data, batch_size=settings.batch_size, seed=settings.seed
         )
+        if not self.grow_px:
+            return batches
+        return Growing(batches, self.grow_px, Plan.of(settings, self.num_train).total_steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,24 +100,29 @@ class Classification:
 
     Attributes:
         architecture_file, parts, best_by: see there.
-        load, network: what that kind of network is read and made by.
+        load, network, count_macs: what that kind of network is read, made and counted by.
+        takes_any_size: whether a network takes images of other sizes than its resolution.
+        has_maps: it has `Network.features`.
     """
 
     load: Callable[[Path], OnImages]
     network: Callable[[Any, TrainConfig], nnx.Module]
+    count_macs: Callable[[Any], float]
+    takes_any_size: Callable[[Any], bool] = lambda arch: False
+    has_maps: bool = True
     architecture_file: str = "architecture.json"
     parts: tuple[str, ...] = ("design", "data", "train")
     best_by: str = "top1"
 
     def open(self, config: Config, arch: OnImages) -> LabelledImages:
-        return LabelledImages(
-            open_dataset(
-                config.data,
-                resolution_px=arch.resolution,
-                channels=arch.in_channels,
-                classes=arch.classes,
-            )
+        self._check_growth(config.data.grow_px, arch)
+        dataset = open_dataset(
+            config.data,
+            resolution_px=arch.resolution,
+            channels=arch.in_channels,
+            classes=arch.classes,
         )
+        return LabelledImages(dataset, grow_px=config.data.grow_px)
 
     def build(
         self, arch: OnImages, config: Config, data: LabelledImages, fresh: bool
@@ -144,6 +168,30 @@ class Classification:
 
         return evaluate
 
+    def seen(self, data: LabelledImages, config: Config) -> Callable[[Batch], jax.Array]:
+        return make_seen_fn(data.dataset, config.data)
+
+    def maps(self, graphdef: nnx.GraphDef, data: LabelledImages, config: Config) -> Maps | None:
+        return make_maps_fn(graphdef, data.dataset, config.data) if self.has_maps else None
+
+    def macs(self, arch: OnImages, config: Config) -> float | None:
+        return None if config.data.grow_px else self.count_macs(arch)
+
+    def _check_growth(self, sides_px: tuple[int, ...], arch: OnImages) -> None:
+        """Raises `InvalidConfig` for images that the network cannot take."""
+        if not sides_px:
+            return
+        if not self.takes_any_size(arch):
+            raise InvalidConfig(
+                f"config.data.grow_px is set, but {arch.name} takes images of {arch.resolution} "
+                "pixels only: leave it empty, or train a network of convs."
+            )
+        if max(sides_px) >= arch.resolution:
+            raise InvalidConfig(
+                f"config.data.grow_px is {','.join(map(str, sides_px))}, but {arch.name} has "
+                f"{arch.resolution} pixels, which come last: name smaller sides."
+            )
+
     def summary(self, line: dict[str, Any]) -> str:
         return (
             f"top-1 {line['top1']:.2%}, top-5 {line['top5']:.2%} on {line['images']:,} images of "
@@ -177,4 +225,11 @@ def make_network(
     )
 
 
-CLASSIFY = Classification(load=Architecture.load, network=make_network)
+CLASSIFY = Classification(
+    load=Architecture.load,
+    network=make_network,
+    count_macs=lambda arch: cost.macs(layer_table(arch)),
+    takes_any_size=lambda arch: (
+        not any(row.layer.kind in (*ATTENTIONS, "position") for row in layer_table(arch))
+    ),
+)

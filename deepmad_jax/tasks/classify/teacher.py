@@ -12,10 +12,12 @@ Source: Touvron et al. 2021 (arXiv 2012.12877), Eq. 2 and 3; the soft one is of 
 not, nor is it done here.
 """
 
-from collections.abc import Callable
+import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from deepmad_jax.arch.reference import resolve
 from deepmad_jax.config import TrainConfig
@@ -23,10 +25,26 @@ from deepmad_jax.data import Dataset
 from deepmad_jax.errors import InvalidConfig, MissingData
 from deepmad_jax.paths import local
 from deepmad_jax.tasks.classify.loss import cross_entropy
+from deepmad_jax.tasks.task import split_network
 from deepmad_jax.trained import from_weights, from_workdir, is_file_of_weights
 
-Teacher = Callable[[jax.Array], jax.Array]
-"""Normalised images to logits."""
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """A network that does not learn, its arrays apart from its graph.
+
+    Attributes:
+        graphdef: its graph.
+        variables: its params and BatchNorm statistics.
+    """
+
+    graphdef: nnx.GraphDef
+    variables: tuple[Any, Any]
+
+    def answers(self, variables: tuple[Any, Any], images: jax.Array) -> jax.Array:
+        """Its logits; the variables are its own, as the compiled step was given them."""
+        net = nnx.merge(self.graphdef, *(nnx.State(tree) for tree in variables))
+        return net(images)
 
 
 def load_teacher(config: TrainConfig, dataset: Dataset) -> Teacher | None:
@@ -56,7 +74,8 @@ def load_teacher(config: TrainConfig, dataset: Dataset) -> Teacher | None:
             f"{net.arch.classes} classes apart, but the {dataset.name} data has {expected[0]} "
             f"channel(s) and {expected[1]} classes: take one that was trained on these data."
         )
-    return lambda images: jax.lax.stop_gradient(net(images))
+    graphdef, *variables = split_network(net)
+    return Teacher(graphdef, tuple(variables))
 
 
 def distilled(logits: jax.Array, answers: jax.Array, config: TrainConfig) -> jax.Array:

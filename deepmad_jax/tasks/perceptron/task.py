@@ -68,6 +68,8 @@ def _network(arch: FlatImages, settings: TrainConfig) -> nnx.Module:
 PERCEPTRON = Classification(
     load=_load,
     network=_network,
+    count_macs=lambda images: images.arch.macs,
+    has_maps=False,
     architecture_file="perceptron.json",
     parts=("perceptron", "data", "train"),
 )

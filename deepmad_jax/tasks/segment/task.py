@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import grain
+import jax
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -20,7 +21,7 @@ from deepmad_jax.tasks.segment.functions import make_loss_fn
 from deepmad_jax.tasks.segment.optimizer import make_optimizer
 from deepmad_jax.tasks.segment.segmenter import make_segmenter
 from deepmad_jax.train import Plan, TrainState
-from deepmad_jax.train.step import LossFn
+from deepmad_jax.train.gradients import Batch, LossFn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,15 @@ class Segmentation:
     ) -> Callable[[TrainState], dict[str, Any]]:
         folder = predictions_folder(workdir, data.dataset.names)
         return make_evaluator(graphdef, data.dataset, config, mesh, folder)
+
+    def seen(self, data: LabelledPixels, config: Config) -> Callable[[Batch], jax.Array]:
+        return lambda batch: batch["image"] / 255.0
+
+    def maps(self, graphdef: nnx.GraphDef, data: LabelledPixels, config: Config) -> None:
+        """None: what is between backbone and heads has no names yet."""
+
+    def macs(self, arch: Architecture, config: Config) -> None:
+        """Not counted: they are also those of the heads, by the canvas."""
 
     def summary(self, line: dict[str, Any]) -> str:
         return (

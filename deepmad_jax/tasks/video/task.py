@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import grain
+import jax
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -21,7 +22,7 @@ from deepmad_jax.tasks.video.functions import make_loss_fn
 from deepmad_jax.tasks.video.optimizer import make_optimizer
 from deepmad_jax.tasks.video.recogniser import make_recogniser
 from deepmad_jax.train import Plan, TrainState
-from deepmad_jax.train.step import LossFn
+from deepmad_jax.train.gradients import Batch, LossFn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,16 @@ class Recognition:
     ) -> Callable[[TrainState], dict[str, Any]]:
         folder = predictions_folder(workdir, data.dataset.names)
         return make_evaluator(graphdef, data.dataset, config, mesh, folder)
+
+    def seen(self, data: LabelledVideos, config: Config) -> Callable[[Batch], jax.Array]:
+        # Of every video its first frame.
+        return lambda batch: batch["clip"][:, 0] / 255.0
+
+    def maps(self, graphdef: nnx.GraphDef, data: LabelledVideos, config: Config) -> None:
+        """None: the maps of frames have no names yet."""
+
+    def macs(self, arch: Architecture, config: Config) -> None:
+        """Not counted: they are those of so many frames."""
 
     def summary(self, line: dict[str, Any]) -> str:
         return (

@@ -9,7 +9,7 @@ import pytest
 
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.rows import is_main_path
-from deepmad_jax.arch.spec import BLOCKS, FURTHER_BLOCKS
+from deepmad_jax.arch.stages import BLOCKS, FURTHER_BLOCKS
 from deepmad_jax.design.certificate import bounds, certify
 from deepmad_jax.design.certificate.bounds import Multipliers
 from deepmad_jax.design.program.evaluate import Point, data_of, evaluate, form_of

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from deepmad_jax.arch import cost, layer_table
-from deepmad_jax.arch.spec import LAYER_NORM_BLOCKS
+from deepmad_jax.arch.stages import LAYER_NORM_BLOCKS
 from deepmad_jax.arch.tinynas import from_structure
 from deepmad_jax.design.program.entropy import depth_penalty
 from deepmad_jax.design.program.evaluate import data_of, evaluate, form_of, point_of

@@ -24,7 +24,7 @@ from deepmad_jax.tasks.detect.evaluation import results_of
 from deepmad_jax.tasks.detect.functions import make_detect_fn
 from deepmad_jax.tasks.detect.task import DETECT
 from deepmad_jax.tasks.task import split_network
-from deepmad_jax.train.window import Diverged
+from deepmad_jax.train.window import TIMED, Diverged
 
 
 @pytest.fixture
@@ -52,8 +52,7 @@ def with_data(config, **fields):
 
 
 def without_times(lines):
-    timed = ("images_per_second", "input_wait_share")
-    return [{k: v for k, v in line.items() if k not in timed} for line in lines]
+    return [{k: v for k, v in line.items() if k not in TIMED} for line in lines]
 
 
 def steps_saved(workdir):

@@ -4,7 +4,6 @@ The recorded states hold the running statistics as one training pass left them, 
 of before it: `before_training` takes that pass back.
 """
 
-import math
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -60,29 +59,17 @@ def before_training(head, maps):
     moved = nnx.clone(head)
     nnx.jit(lambda head, maps: head(maps, True))(moved, maps)
     found = nnx.clone(head)
-    sizes = [x.shape[:3] for x in (maps if isinstance(maps, list) else [maps])]
     for path, norm in norms_of(found):
         after = dict(norms_of(moved))[path]
-        n = pixels_of(path, sizes)
-        for name, factor in (("mean", 1.0), ("var", n / (n - 1))):
+        for name in ("mean", "var"):
             ours = getattr(norm, name)
-            # PyTorch divides the variance that it keeps by n - 1.
-            batch = factor * (getattr(after, name)[...] - 0.9 * ours[...]) / 0.1
+            batch = (getattr(after, name)[...] - 0.9 * ours[...]) / 0.1
             ours[...] = (ours[...] - 0.1 * batch) / 0.9
     return found
 
 
 def norms_of(head):
     return [(path, m) for path, m in nnx.iter_modules(head) if isinstance(m, nnx.BatchNorm)]
-
-
-def pixels_of(path, sizes):
-    """Pixels of a batch that a norm of a head sees."""
-    batch = sizes[0][0]
-    if path[0] == "pooled":
-        return batch * POOLS[path[1]] ** 2
-    place = {"context": 3, "fuse": 0, "hidden": 0}.get(path[0])
-    return math.prod(sizes[path[1] if place is None else place])
 
 
 def set_conv_norm(part, state, key):
