@@ -78,6 +78,24 @@ CIFAR_RECIPE: Fields = {
     "data.eval_crop": 0.875,
 }
 
+MEASURED_ON_CPU: Fields = {
+    "jobs": ("measure", "design", "verify"),
+    "design.resolution": 64,
+    "design.classes": 100,
+    "design.macs": 6e7,
+    "design.params": 1.2e6,
+    "design.max_width": (192,),
+    "design.max_depth": (8,),
+    "design.inner_ratio": (0.25, 1.0),
+    "design.stem_width": (8, 32),
+    "measure.batch": 4,
+    "measure.fine": 16,
+    "measure.clock": "cpu",
+    "measure.steady": True,
+    "measure.references": (),
+}
+"""A space whose rows a CPU times in some minutes, and others on it disturb little."""
+
 _COCO: Fields = {
     "task": "detect",
     "jobs": ("train", "evaluate"),

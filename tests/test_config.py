@@ -11,6 +11,7 @@ from deepmad_jax.config import (
     Config,
     DataConfig,
     DetectConfig,
+    MeasureConfig,
     TrainConfig,
     default_config,
     differing_fields,
@@ -32,7 +33,10 @@ SOURCES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path.read_text(encoding="utf-8")
     for path in ROOT.rglob("*.py")
 }
-GROUPS = (Config, Problem, DataConfig, TrainConfig, DetectConfig, Sweep, Sampling, Part, MlpProblem)
+GROUPS = (
+    *(Config, Problem, DataConfig, TrainConfig, DetectConfig, MeasureConfig, Sweep, Sampling),
+    *(Part, MlpProblem),
+)
 MODULES = {cls.__name__: cls.__module__ for cls in GROUPS}
 
 

@@ -38,13 +38,16 @@ NAMED = {
     "r18_rho0.7": at_rho(R18, 0.7),
     "r18_alpha1": R18,
     "r18_alpha16": R18,
+    "r18_fitted": R18,
     "r18_inc1": R18,
     "r18_no_jitter": R18,
     "r34": R34,
     "r34_rho0.15": at_rho(R34, 0.15),
     "r50": ("bottleneck", 5, 0.3, 4.13e9, 25.56e6, 224),
     "r50_gpu": ("bottleneck", 5, 0.3, 3.0e9, 19e6, 224),
+    "r50_gpu_cpu": ("bottleneck", 5, 0.3, 6e7, 1.2e6, 64),
     "st_gpu": ("bottleneck", 5, 0.3, 6.0e9, 40e6, 224),
+    "st_gpu_cpu": ("bottleneck", 5, 0.3, 1.2e8, 2.4e6, 64),
     "deepmad_29m": ("mbconv_se", 5, 0.5, 4.5e9, 29e6, 224),
     "deepmad_29m_288": ("mbconv_se", 5, 0.5, 4.5e9, 29e6, 288),
     "deepmad_50m": ("mbconv_se", 5, 0.5, 8.7e9, 50e6, 224),
@@ -99,7 +102,11 @@ def configs():
     ("file", "variant"), VARIANTS, ids=lambda part: getattr(part, "stem", part)
 )
 def test_config_loads_and_its_budgets_can_be_met(file, variant):
-    feasible.check_floors(prepare(config_of(file, variant).design))
+    config = config_of(file, variant)
+    problem = config.design
+    if config.jobs[0] == "measure":  # which leaves the table that the limit is read by
+        problem = dataclasses.replace(problem, latency=math.inf, latency_table="")
+    feasible.check_floors(prepare(problem))
 
 
 def test_the_named_problems_are_the_papers(configs):

@@ -8,6 +8,7 @@ import click
 import deepmad_jax
 from deepmad_jax.arch.stages import BLOCKS
 from deepmad_jax.arch.zoo import ZOO
+from deepmad_jax.cli.measuring import measure
 from deepmad_jax.cli.on_files import detect, segment, video
 from deepmad_jax.cli.options import Field, OneOfOrFile, field_options
 from deepmad_jax.cli.terminal import heading_lines, tell
@@ -198,6 +199,7 @@ def compare(networks: tuple[str, ...], pictures: str | None) -> None:
             click.echo(f"wrote {path}")
 
 
+cli.add_command(measure)
 cli.add_command(detect)
 cli.add_command(segment)
 cli.add_command(video)

@@ -13,6 +13,7 @@ Not here: what the values mean (the modules that read them say) and defaults der
 from deepmad_jax.arch.reference import from_file, published
 from deepmad_jax.config.data import DataConfig
 from deepmad_jax.config.detect import DetectConfig
+from deepmad_jax.config.measure import MeasureConfig
 from deepmad_jax.config.parse import (
     default_config,
     differing_fields,
@@ -36,6 +37,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "DetectConfig",
+    "MeasureConfig",
     "RatesConfig",
     "SegmentConfig",
     "TrainConfig",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from deepmad_jax.config.data import DataConfig
 from deepmad_jax.config.detect import DetectConfig
+from deepmad_jax.config.measure import MeasureConfig
 from deepmad_jax.config.rates import RatesConfig
 from deepmad_jax.config.segment import SegmentConfig
 from deepmad_jax.config.train import TrainConfig
@@ -19,6 +20,7 @@ from deepmad_jax.fields import Count, FilePath, Limit, OneOf, Share, Title, Whic
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
     "sensitivity", "perceptron", "study", "detect", "segment", "video", "rates", "average",
+    "measure", "verify",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
@@ -45,6 +47,7 @@ class Config:
         data, train, watch, detect, segment, video: see there; the last three are of the tasks of
             these names.
         rates: the learning rates that the ``rates`` job tries.
+        measure: how the ``measure`` and ``verify`` jobs time rows and networks.
         average: how many of the last checkpoints the ``average`` job takes the mean of.
         sweep: the budgets of the ``sweep`` job.
         sample: the draw of the ``sample`` job, which stands in for ``design``, and of ``study``.
@@ -70,6 +73,7 @@ class Config:
     watch: WatchConfig = dataclasses.field(default_factory=WatchConfig)
     detect: DetectConfig = dataclasses.field(default_factory=DetectConfig)
     segment: SegmentConfig = dataclasses.field(default_factory=SegmentConfig)
+    measure: MeasureConfig = dataclasses.field(default_factory=MeasureConfig)
     video: VideoConfig = dataclasses.field(default_factory=VideoConfig)
     rates: RatesConfig = dataclasses.field(default_factory=RatesConfig)
     average: Count = 3

@@ -10,6 +10,7 @@ from deepmad_jax.config import Config
 from deepmad_jax.jobs.design import certify, design, sample, sensitivity, sweep
 from deepmad_jax.jobs.detect import detect
 from deepmad_jax.jobs.export import export
+from deepmad_jax.jobs.measure import measure, verify
 from deepmad_jax.jobs.segment import segment
 from deepmad_jax.jobs.show import compare, describe
 from deepmad_jax.jobs.studies import study
@@ -34,6 +35,8 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "study": study,
     "detect": detect,
     "segment": segment,
+    "measure": measure,
+    "verify": verify,
     "video": video,
 }
 """What ``config.jobs`` may hold (`config.JOBS`) -> what it does."""

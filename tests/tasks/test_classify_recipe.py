@@ -71,6 +71,7 @@ def train(config, arch, workdir):
     return run.train(CLASSIFY, config, arch, workdir)
 
 
+@pytest.mark.slow
 def test_training_with_the_whole_recipe_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     whole = train(CONFIG, ARCH, tmp_path / "whole")
 

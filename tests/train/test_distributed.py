@@ -81,6 +81,7 @@ def test_the_first_job_of_one_may_outlast_the_others_patience(tmp_path):
         assert process.communicate(timeout=PATIENCE_SECONDS)[0].endswith("met\n")
 
 
+@pytest.mark.slow
 def test_the_command_in_two_processes_ends_as_in_one(tmp_path):
     arch = Architecture("tiny", 16, 1, 10, Stem(4, 3, 1), (Stage("basic", 8, 4, 3, 2, 2),))
     (tmp_path / "tiny.json").write_text(arch.to_json())
@@ -107,7 +108,7 @@ def test_the_command_in_two_processes_ends_as_in_one(tmp_path):
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_processes_end_with_the_parameters_of_one(alone, count):
     workdir = alone.parent / f"of{count}"
     for process in start_together(workdir, count):
@@ -171,6 +172,7 @@ def test_a_batch_that_the_processes_cannot_share_is_refused_by_all_of_them(tmp_p
     assert "choose a multiple of 3, such as 258" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_loss_of_one_process_stops_the_others_and_a_restart_resumes(alone, victim):
     workdir = alone.parent / f"lost{victim}"

@@ -131,7 +131,7 @@ class _Search:
     """Open boxes in a heap, largest bound first."""
 
     def __init__(self, prepared: Prepared, incumbent: float):
-        self.prepared, self.program = prepared, prepared.posynomials
+        self.prepared, self.program = prepared, prepared.bounding
         self.incumbent = float(incumbent)
         self.first = _whole_space(prepared)
         self.nodes = 0

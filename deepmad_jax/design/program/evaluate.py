@@ -166,9 +166,9 @@ def data_of(problem: Problem) -> Data:
         problem.params,
         problem.rho,
         [getattr(problem, name) for name in problem.extras],
-        read_latency(problem.latency_table),
     )
-    data = Data(*(np.asarray(value, dtype=np.float64) for value in values))
+    arrays = [np.asarray(value, dtype=np.float64) for value in values]
+    data = Data(*arrays, read_latency(problem.latency_table))  # type: ignore[call-arg]
     return data._replace(level_ends=data.level_ends.astype(np.int64))
 
 

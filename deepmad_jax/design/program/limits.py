@@ -21,6 +21,8 @@ import numpy as np
 from deepmad_jax.arch.cost import layer_macs
 from deepmad_jax.arch.rows import Layer, Row, is_main_path
 from deepmad_jax.design.program.arrays import Array, namespace, positive
+from deepmad_jax.design.program.latency_file import is_grid, read_grid
+from deepmad_jax.design.program.latency_grid import Grid, grid_time, moved
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 TIMED = ("conv", "depthwise", "dense", "norm", "act", "pool", "mean", "scale", "add")
@@ -60,15 +62,17 @@ def activations(rows: Sections, width: Array, table: Array) -> list[Array]:
 
 
 def latency(rows: Sections, width: Array, table: Array) -> list[Array]:
-    """Milliseconds for one image: a fixed time a layer, a time a MAC, and one an element moved."""
+    """Milliseconds for one image: by a measured grid, or a time a layer, a MAC and an element."""
 
     def time(row: Row) -> Array:
-        kind = _timed_as(row.layer)
+        kind = timed_as(row.layer)
+        if isinstance(table, Grid):
+            return grid_time(table, kind, row.layer, row.repeat)
         if kind is None:
             return 0.0
         fixed, per_gmac, per_melement = table[TIMED.index(kind)]
-        macs, moved = layer_macs(row.layer), _moved(row.layer)
-        return row.repeat * (fixed + per_gmac * macs / 1e9 + per_melement * moved / 1e6)
+        macs, elements = layer_macs(row.layer), moved(row.layer)
+        return row.repeat * (fixed + per_gmac * macs / 1e9 + per_melement * elements / 1e6)
 
     return [_total(rows, width, time)[..., None]]
 
@@ -110,9 +114,9 @@ def measure(name: str, rows: Sections, width: Array, table: Array) -> Array:
     return namespace(width, table).concatenate(MEASURES[name](rows, width, table), axis=-1)
 
 
-@cache
-def read_latency(path: str) -> np.ndarray:
-    """Milliseconds fixed, a giga-MAC and a mega-element, for each of `TIMED`, shape (9, 3).
+def read_latency(path: str) -> np.ndarray | Grid:
+    """Milliseconds fixed, a giga-MAC and a mega-element, for each of `TIMED`, shape (9, 3); or the
+    grid of a file of measured times (`latency_file`).
 
     Args:
         path: a CSV file with the header `COLUMNS` and a line for each kind of layer that takes
@@ -121,6 +125,11 @@ def read_latency(path: str) -> np.ndarray:
     Raises:
         InvalidConfig: the file is missing or malformed; the message names the line.
     """
+    return read_grid(path) if is_grid(path) else _read_kinds(path)
+
+
+@cache
+def _read_kinds(path: str) -> np.ndarray:
     table = np.zeros((len(TIMED), 3))
     if not path:
         return table
@@ -164,15 +173,11 @@ def _total(rows: Sections, width: Array, cost: Callable[[Row], Array]) -> Array:
 def _peaks(rows: list[Row]) -> list[Array]:
     """Elements that each conv of the rows moves, 0 where it is not there."""
     convs = [row for row in rows if row.layer.kind == "conv"]
-    return [_moved(row.layer) * positive(row.repeat) for row in convs]
+    return [moved(row.layer) * positive(row.repeat) for row in convs]
 
 
-def _moved(layer: Layer) -> Array:
-    """Elements read and written."""
-    return layer.c_in * layer.r_in**2 + layer.c_out * layer.r_out**2
-
-
-def _timed_as(layer: Layer) -> str | None:
+def timed_as(layer: Layer) -> str | None:
+    """The kind, among `TIMED`, by which a layer is timed."""
     if layer.kind == "conv" and _is_depthwise(layer):
         return "depthwise"
     return layer.kind if layer.kind in TIMED else None

@@ -17,6 +17,7 @@ from deepmad_jax.arch.layers import head_rows, se_width, stage_rows, stem_rows
 from deepmad_jax.arch.rows import Row
 from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.box import box_of
+from deepmad_jax.design.program.latency_grid import Grid
 from deepmad_jax.design.program.lattice import inner_bounds, lattice_of
 from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.limits import Sections, measure, read_latency
@@ -94,8 +95,11 @@ class Posynomials(NamedTuple):
         return self.exponents[:, -self.layout.stages :]
 
 
-def posynomials_of(problem: Problem) -> Posynomials:
-    """The arrays of a problem, NumPy float64."""
+def posynomials_of(problem: Problem, bound: bool = False) -> Posynomials:
+    """The arrays of a problem, NumPy float64; with ``bound`` no cost exceeds a network's own.
+
+    They differ where latency is by a measured grid, which is no sum of products.
+    """
     stages, sizes = problem.num_stages, problem.resolutions
     at = Layout(stages)
     logs = at.shape_size
@@ -128,7 +132,7 @@ def posynomials_of(problem: Problem) -> Posynomials:
                 for table, block in zip(of_kind, blocks, strict=True)
             ]
         )
-    costs = _costs(problem, Sections(stem, together, head))
+    costs = _costs(problem, Sections(stem, together, head), bound)
     exponents, coefficients, conditional, if_repeated = stacked([c for c, _ in costs], stages)
     limits = np.array([limit for _, limit in costs])
     ends = problem.level_ends
@@ -212,7 +216,7 @@ def _stage_table(problem: Problem, i: int, block: str) -> list[Row]:
     ]
 
 
-def _costs(problem: Problem, rows: Sections) -> list[tuple[Posynomial, float]]:
+def _costs(problem: Problem, rows: Sections, bound: bool) -> list[tuple[Posynomial, float]]:
     """What is limited, in symbols, and the limit: MACs and params, then what may exceed another."""
     costs = []
     for count, limit in ((cost.macs, problem.macs), (cost.params, problem.params)):
@@ -222,6 +226,8 @@ def _costs(problem: Problem, rows: Sections) -> list[tuple[Posynomial, float]]:
     symbol = functools.partial(Posynomial.symbol, size=Layout(stages).shape_size + 3 * stages)
     width = np.array([[symbol(1 + i) for i in range(stages)]], dtype=object)
     table, seen = read_latency(problem.latency_table), []
+    if bound and isinstance(table, Grid):
+        table = table._replace(near=table.below)
     for name in problem.extras:
         limit = getattr(problem, name)
         for measured in measure(name, rows, width, table)[0]:

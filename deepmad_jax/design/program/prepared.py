@@ -36,6 +36,11 @@ class Prepared:
         """The program as sums of exponentials, in the paper's convention."""
         return posynomials_of(self.problem)
 
+    @functools.cached_property
+    def bounding(self) -> Posynomials:
+        """The same, none of whose costs exceeds that of a network of whole numbers."""
+        return posynomials_of(self.problem, bound=True)
+
 
 def prepare(problem: Problem) -> Prepared:
     """The prepared problem.

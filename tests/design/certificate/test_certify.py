@@ -17,6 +17,7 @@ from deepmad_jax.design.program.lattice import lattice_of, structural_violation,
 from deepmad_jax.design.program.posynomials import posynomials_of
 from deepmad_jax.design.program.problem import EXTRAS
 from deepmad_jax.errors import UserError
+from tests.design.made_up_times import write_times
 from tests.design.problems import R18, TINY_SPACE, Problem
 from tests.design.search.test_projection import BEST_R18, brute_force
 
@@ -130,6 +131,17 @@ def test_bound_with_further_limits_is_never_below_the_optimum(block, extras, lat
     for _ in range(6):
         problem = limited(random_problem(rng, block), extras, latency_table, rng)
         check_bound(problem, rng)
+
+
+@pytest.mark.parametrize("block", ["bottleneck", "mbconv_se"])
+def test_bound_with_measured_times_is_never_below_the_optimum(block, tmp_path):
+    rng = np.random.default_rng(40 + BLOCKS.index(block))
+    for i in range(6):
+        problem = random_problem(rng, block)
+        # Channel counts doubled from point to point: networks lie between them, and beyond.
+        measured = dataclasses.replace(problem, max_width=(16,), macs=np.inf)
+        table = write_times(tmp_path / f"{i}.csv", measured, seed=i, fine=0)
+        check_bound(limited(problem, ("latency",), table, rng), rng)
 
 
 @pytest.mark.slow

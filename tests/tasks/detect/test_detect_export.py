@@ -139,7 +139,10 @@ def assert_same(ours, found, masks):
         left.remove(near[0])
 
 
-@pytest.fixture(scope="module", params=["mask_rcnn", "cascade_mask_rcnn"])
+@pytest.fixture(
+    scope="module",
+    params=["mask_rcnn", pytest.param("cascade_mask_rcnn", marks=pytest.mark.slow)],
+)
 def judged(request, image):
     """A detector, and the boxes and masks that it finds."""
     net = judging(request.param)

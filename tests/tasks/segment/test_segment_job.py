@@ -127,6 +127,7 @@ def test_scores_are_those_of_the_written_table_and_count_every_labelled_pixel(ro
     assert last["miou"] == numbers["miou"] == scores_of(table).miou
 
 
+@pytest.mark.slow
 def test_stopped_training_goes_on_to_the_same_bits(root, trained, tmp_path, monkeypatch):
     class Stopped(Exception):
         pass
