@@ -1,5 +1,6 @@
 """A network with its weights, from the folder of a run or from a file of weights."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from flax import nnx
 
 from deepmad_jax.arch import Architecture, reference
 from deepmad_jax.errors import MissingData, UserError
-from deepmad_jax.interop import embedded_architecture, load_into, read_weights
+from deepmad_jax.interop import classes_of, embedded_architecture, load_into, read_weights
 from deepmad_jax.nets import Network
 from deepmad_jax.train import Checkpoints
 
@@ -18,7 +19,9 @@ def is_file_of_weights(path: Path) -> bool:
     return path.name.lower().endswith(reference.WEIGHTS) and not path.is_dir()
 
 
-def from_weights(path: Path, arch: Architecture | None, dtype: Any, key: str | None) -> Network:
+def from_weights(
+    path: Path, arch: Architecture | None, dtype: Any, key: str | None, any_classes: bool = False
+) -> Network:
     """The network whose weights a file holds.
 
     Args:
@@ -27,6 +30,8 @@ def from_weights(path: Path, arch: Architecture | None, dtype: Any, key: str | N
             ``architecture.json`` beside the file.
         dtype: of the network's computation.
         key: of a PyTorch file, see `interop.read_weights`.
+        any_classes: whether the file may hold another number of classes than ``arch``, and the
+            network then has it.
     Raises:
         UserError: nothing is there, it does not fit, or nothing says the architecture.
     """
@@ -41,6 +46,8 @@ def from_weights(path: Path, arch: Architecture | None, dtype: Any, key: str | N
                 f"its architecture.json beside it, at {beside}."
             )
         arch = Architecture.load(beside)
+    if any_classes:
+        arch = dataclasses.replace(arch, classes=classes_of(arch, weights))
     net = _abstract(arch, dtype)
     load_into(net, weights)
     return net

@@ -119,6 +119,16 @@ def load_into(net: Network, weights: Mapping[str, np.ndarray]) -> None:
     nnx.update(net, nnx.from_flat_state(loaded))
 
 
+def classes_of(arch: Architecture, weights: Mapping[str, np.ndarray]) -> int:
+    """Outputs of the classifier in the weights; the architecture's where they have none."""
+    given = authors_keys.from_timm(arch, weights)
+    for entry in entries(arch):
+        *_, layer, leaf = entry.path
+        if leaf == "bias" and str(layer).endswith("dense") and entry.keys[0] in given:
+            return len(given[entry.keys[0]])
+    return arch.classes
+
+
 def from_network(net: Network) -> dict[str, np.ndarray]:
     """The inverse of `load_into`: the network's state as float32 arrays by PyTorch key.
 

@@ -80,7 +80,7 @@ def _classifier(source: str, arch: Architecture, field: str) -> Network:
     arch = dataclasses.replace(arch, stage_norms=False)
     path = Path(source).expanduser()
     if trained.is_file_of_weights(path):
-        net: Network | None = trained.from_weights(path, arch, "float32", None)
+        net: Network | None = trained.from_weights(path, arch, "float32", None, True)
     else:
         net = trained.from_workdir(path, None, "float32", "newest")
     if net is None:
