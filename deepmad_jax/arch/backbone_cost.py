@@ -76,7 +76,10 @@ def backbone_macs(arch: Architecture, height: int, width: int) -> dict[str, int]
 
 def _at_two_sides(arch: Architecture, height: int, width: int) -> Iterator[tuple[Row, int, int]]:
     """Every row before the head, with the pixels of its input and of its output."""
-    tall, wide = (layer_table(dataclasses.replace(arch, resolution=px)) for px in (height, width))
+    tall, wide = (
+        layer_table(dataclasses.replace(arch, resolution=px, resolution_w=0))
+        for px in (height, width)
+    )
     for row, other in zip(tall, wide, strict=True):
         if row.section != "head":
             given = row.layer.r_in * other.layer.r_in

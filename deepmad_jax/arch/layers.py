@@ -16,7 +16,7 @@ from deepmad_jax.arch.blocks import DESIGNED, se_width
 from deepmad_jax.arch.compared_ends import compared_head, compared_stem
 from deepmad_jax.arch.further_blocks import FURTHER
 from deepmad_jax.arch.large_kernel_blocks import LARGE_KERNEL_BLOCKS, merged
-from deepmad_jax.arch.rows import BlockShape, Layer, Mode, Number, Row, conv
+from deepmad_jax.arch.rows import BlockShape, Layer, Mode, Number, Row, conv, pixels_of
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.arch.token_blocks import TOKEN_BLOCKS
 
@@ -40,7 +40,8 @@ def layer_table(arch: Architecture) -> list[Row]:
     Sections are ``stem``, ``stage1.first``, ``stage1.rest``, ..., ``final``, ``head``; rows of a
     stage's repeated blocks have ``repeat = depth - 1`` and are absent where depth is 1.
     """
-    conv_resolution = out_resolution(arch.resolution, arch.stem.stride)
+    image = pixels_of(*arch.size_px)
+    conv_resolution = out_resolution(image, arch.stem.stride)
     family = arch.family
     if family is None or arch.stem.kind == "patch":
         rows = stem_rows(
@@ -48,7 +49,7 @@ def layer_table(arch: Architecture) -> list[Row]:
             arch.stem.width,
             arch.stem.kernel,
             arch.stem.stride,
-            arch.resolution,
+            image,
             conv_resolution,
             arch.stem.kind,
             arch.activation,
@@ -57,7 +58,7 @@ def layer_table(arch: Architecture) -> list[Row]:
         )
     else:
         rows = [Row("stem", 1, layer) for layer in compared_stem(arch)]
-    resolution = out_resolution(arch.resolution, arch.stem.reduction)
+    resolution = out_resolution(image, arch.stem.reduction)
     c_in = arch.stem.width
     for i, stage in enumerate(arch.stages, 1):
         r_in, resolution = resolution, out_resolution(resolution, stage.stride)

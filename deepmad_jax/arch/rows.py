@@ -23,8 +23,45 @@ ATTENTIONS = ("attention", "window_attention", "performer")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Oblong:
+    """Pixels down and across of a map that is not square, where a square one has its side.
+
+    Squared it is the area, and it is divided as a side is.
+
+    >>> Oblong(800, 1280) ** 2, -(-Oblong(25, 40) // 2)
+    (1024000, Oblong(h=13, w=20))
+    """
+
+    h: Number
+    w: Number
+
+    def __pow__(self, power: int) -> Number:
+        assert power == 2, power
+        return self.h * self.w
+
+    def __neg__(self) -> "Oblong":
+        return Oblong(-self.h, -self.w)
+
+    def __floordiv__(self, stride: Number) -> "Oblong":
+        return Oblong(self.h // stride, self.w // stride)
+
+    def __getitem__(self, at: Any) -> "Oblong":
+        return Oblong(self.h[at], self.w[at])
+
+
+def sides_of(pixels: Number) -> tuple[Number, Number]:
+    """Pixels down and across of a side, or of an `Oblong`."""
+    return (pixels.h, pixels.w) if isinstance(pixels, Oblong) else (pixels, pixels)
+
+
+def pixels_of(height: int, width: int) -> Number:
+    """The side where both are the same, else an `Oblong`."""
+    return height if width == height else Oblong(height, width)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer. Channels count, resolutions in pixels a side.
+    """One layer. Channels count, resolutions in pixels a side (or an `Oblong`).
 
     Attributes:
         kind: conv, norm (BatchNorm), layer_norm, layer_scale (a factor a channel), act, pool (2x2

@@ -25,6 +25,7 @@ class Architecture:
     Attributes:
         name: for files and tables.
         resolution: height and width of the input images, pixels.
+        resolution_w: their width, where it is another than the height; else 0.
         in_channels: channels of the input images.
         classes: outputs of the classifier.
         stem: the first conv.
@@ -53,6 +54,7 @@ class Architecture:
     stages: tuple[Stage, ...]
     final_width: int | None = None
     activation: str = "relu"
+    resolution_w: int = 0
     head_norm: bool = False
     positions: bool = False
     stage_norms: bool = False
@@ -61,6 +63,7 @@ class Architecture:
     def __post_init__(self) -> None:
         for field in ("resolution", "in_channels", "classes"):
             check_int(field, getattr(self, field), 1)
+        check_int("resolution_w", self.resolution_w, 0)
         if self.final_width is not None:
             check_int("final_width", self.final_width, 1)
         check_known("activation", self.activation, ACTIVATIONS)
@@ -72,6 +75,7 @@ class Architecture:
             raise InvalidArchitecture("An architecture needs at least one stage; none was given.")
         object.__setattr__(self, "stages", tuple(self.stages))
         self._check_family()
+        self._check_size()
         width = self.stem.width
         for i, stage in enumerate(self.stages, 1):
             self._check_groups(i, stage, width)
@@ -79,9 +83,22 @@ class Architecture:
             width = stage.width
 
     @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of the input images."""
+        return self.resolution, self.resolution_w or self.resolution
+
+    @property
     def family(self) -> Family | None:
         """What goes with the blocks of a network that the paper compares with, else None."""
         return FAMILIES.get(self.stages[-1].block)
+
+    def _check_size(self) -> None:
+        if self.size_px[0] != self.size_px[1] and (self.family or self.positions):
+            raise InvalidArchitecture(
+                f"The images are {self.size_px[0]} x {self.size_px[1]} pixels, but tables of "
+                f"positions and windows are of square maps ({self.stages[-1].block} blocks, "
+                f"positions={self.positions}): leave resolution_w out."
+            )
 
     def _check_family(self) -> None:
         """A family's blocks share ends and tokens that no other block knows."""
@@ -201,6 +218,7 @@ class Architecture:
 
 
 _OPTIONAL = (
+    "resolution_w",
     *("kind", "token_width", "activation", "head_norm", "positions", "stage_norms"),
     "merged",
     *("heads", "words", "head_width"),

@@ -31,8 +31,7 @@ def to_litert(net: Network, batch: int = 1) -> bytes:
     ir = need("litert_converter.mlir.ir", "litert")
     passes = need("litert_converter.mlir.passmanager", "litert")
     converter = need("litert_converter.converter_api_ext", "litert")
-    size = net.arch.resolution
-    images = jax.ShapeDtypeStruct((batch, size, size, net.arch.in_channels), jnp.float32)
+    images = jax.ShapeDtypeStruct((batch, *net.arch.size_px, net.arch.in_channels), jnp.float32)
     lowered = jax.jit(lambda x: net(x)).lower(images).compiler_ir("stablehlo")
     bytecode = io.BytesIO()
     lowered.operation.write_bytecode(bytecode)

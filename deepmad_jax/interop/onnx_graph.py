@@ -55,8 +55,7 @@ def to_onnx(net: Network) -> Any:
     value = value[0] if isinstance(value, tuple) else value  # the head sees no words
     value = write_block(graph, "head", net.head, None, value)
     graph.nodes.append(helper.make_node("Flatten", [value], ["logits"], axis=1))
-    px = net.arch.resolution
-    sides = [px, px] if attends(layer_table(net.arch)) else ["height", "width"]
+    sides = [*net.arch.size_px] if attends(layer_table(net.arch)) else ["height", "width"]
     shape = ["batch", net.arch.in_channels, *sides]
     outputs = net.arch.classes if _has_classifier(net) else net.feature_info[-1].channels
     return model_of(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from deepmad_jax.arch.rows import sides_of
 from deepmad_jax.interop.onnx_spot import Branches, Graph, Spot
 from deepmad_jax.nets.tokens import MASK, PERFORMER_EPSILON, apart, relative_positions
 
@@ -49,7 +50,7 @@ def _attention(spot: Spot, branches: Branches) -> str:
     if own < 3:
         parts += _split(graph, branches["keys"], 3 - own, layer.c_out)
     if not layer.window:
-        sides = (1, layer.r_out**2 + 1) if layer.extra else (layer.r_out, layer.r_out)
+        sides = (1, layer.r_out**2 + 1) if layer.extra else sides_of(layer.r_out)
         return _reshape(graph, _attend(spot, *parts), 0, layer.c_out, *sides)
     parts = [each_window(graph, part, layer.c_out, layer.r_in, layer.window) for part in parts]
     out = _reshape(graph, _attend(spot, *parts), -1, layer.c_out, layer.window, layer.window)

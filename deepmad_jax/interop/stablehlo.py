@@ -26,7 +26,6 @@ def write_stablehlo(net: Network, path: str | Path) -> None:
 
 def to_stablehlo(net: Network, platforms: tuple[str, ...] = PLATFORMS) -> export.Exported:
     """The network's function of images as `jax.export.Exported`, for any batch."""
-    size = net.arch.resolution
     (batch,) = export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, size, size, net.arch.in_channels), jnp.float32)
+    images = jax.ShapeDtypeStruct((batch, *net.arch.size_px, net.arch.in_channels), jnp.float32)
     return export.export(jax.jit(lambda x: net(x)), platforms=platforms)(images)

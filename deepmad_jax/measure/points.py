@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from deepmad_jax.arch.cost import layer_macs
 from deepmad_jax.arch.layers import Layer, Row, head_rows, se_width, stage_rows, stem_rows
+from deepmad_jax.arch.rows import Oblong
 from deepmad_jax.arch.stages import PAPER_BLOCKS
 from deepmad_jax.config import MeasureConfig
 from deepmad_jax.design.program.latency_grid import GRID_KINDS
@@ -62,6 +63,11 @@ def points_of(problem: Problem, settings: MeasureConfig) -> list[Point]:
         raise InvalidConfig(
             f"Stages of {', '.join(sorted(others)) or 'any kind'}, or patches as stem, cannot be "
             f"timed row by row: choose among {', '.join(PAPER_BLOCKS)} and fused_mbconv."
+        )
+    if isinstance(problem.image, Oblong):
+        raise InvalidConfig(
+            f"The images are {problem.resolution} x {problem.resolution_w} pixels, but rows are "
+            "timed on square maps: set design.resolution_w to 0."
         )
     found: dict[tuple[str, int, int, int, int, int], Point] = {}
     for rows, ranges in _sections(problem):

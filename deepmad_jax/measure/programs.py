@@ -63,7 +63,7 @@ def network_program(arch: Architecture, batch: int, dtype: str) -> Program:
     on_cpu = jax.default_backend() == "cpu"
     net = Network(arch, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype), cpu_convs=on_cpu)
     graph, state = nnx.split(net)
-    images = _filled((batch, arch.resolution, arch.resolution, arch.in_channels), jnp.float32)
+    images = _filled((batch, *arch.size_px, arch.in_channels), jnp.float32)
     return _compile(lambda state, x: nnx.merge(graph, state)(x), state, images)
 
 

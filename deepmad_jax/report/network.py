@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deepmad_jax.arch import Architecture
+from deepmad_jax.arch.rows import sides_of
 from deepmad_jax.report import canvas
 from deepmad_jax.report.sections import Section, describe, sections
 
@@ -136,14 +137,13 @@ def _draw_bars(axes: Axes, columns: list[_Column], bottom: float, width_pt: floa
 def _draw_boxes(axes: Axes, columns: list[_Column], bottom: float) -> None:
     """Boxes in oblique projection: the receding side at 0.35 of its length and 45 degrees."""
     slant = 0.35 * 2**-0.5
-    pixels = (BOXES_PT - 4) / (1 + slant) / max(c.section.resolution_px for c in columns)
+    pixels = (BOXES_PT - 4) / (1 + slant) / max(c.section.height_px for c in columns)
     channels = min(
-        (COLUMN_PT - 10 - slant * pixels * c.section.resolution_px) / c.section.width
-        for c in columns
+        (COLUMN_PT - 10 - slant * pixels * c.section.height_px) / c.section.width for c in columns
     )
     polygons, colors = [], []
     for column in columns:
-        height = column.section.resolution_px * pixels
+        height = column.section.height_px * pixels
         length, back = column.section.width * channels, slant * height
         left = column.centre - (length + back) / 2
         right, top = left + length, bottom + height
@@ -172,7 +172,7 @@ def _label_lines(drawn: list[Section], every: list[Section]) -> list[tuple[str, 
     params, macs = sum(s.params for s in every), sum(s.macs for s in every)
     lines = [
         ("", [s.name for s in drawn]),
-        ("pixels", [f"{s.resolution_px} × {s.resolution_px}" for s in drawn]),
+        ("pixels", [" × ".join(map(str, sides_of(s.resolution_px))) for s in drawn]),
         ("width", [f"{s.width:,}" for s in drawn]),
         ("inner", ["-" if s.inner is None else f"{s.inner:,}" for s in drawn]),
         ("kernel", ["-" if s.kernel is None else f"{s.kernel} × {s.kernel}" for s in drawn]),

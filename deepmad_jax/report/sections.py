@@ -8,6 +8,7 @@ import re
 
 from deepmad_jax.arch import Architecture, Row, cost, layer_table
 from deepmad_jax.arch.layers import out_resolution
+from deepmad_jax.arch.rows import Number, pixels_of, sides_of
 from deepmad_jax.arch.stages import FURTHER_BLOCKS
 
 STEMS = {
@@ -31,7 +32,7 @@ class Section:
             several, or its heads and their width.
         level: index of its level from 0, None for the classifier.
         depth: blocks; None where there are no blocks.
-        resolution_px: of its output, a side.
+        resolution_px: of its output, a side, or an `Oblong`.
     """
 
     name: str
@@ -42,9 +43,20 @@ class Section:
     width: int
     inner: int | None
     depth: int | None
-    resolution_px: int
+    resolution_px: Number
     params: int
     macs: int
+
+    @property
+    def height_px(self) -> int:
+        """Of its output."""
+        return int(sides_of(self.resolution_px)[0])
+
+
+def px_of(pixels: Number) -> str:
+    """A map's size in a table: its side, or height x width."""
+    height, width = sides_of(pixels)
+    return f"{height:,}" if width == height else f"{height:,}x{width:,}"
 
 
 def sections(arch: Architecture) -> list[Section]:
@@ -59,7 +71,7 @@ def sections(arch: Architecture) -> list[Section]:
         return cost.params(by_name[name]), cost.macs(by_name[name])
 
     stem = arch.stem
-    resolution_px = out_resolution(arch.resolution, stem.reduction)
+    resolution_px = out_resolution(pixels_of(*arch.size_px), stem.reduction)
     found = [
         Section(
             "stem", STEMS[stem.kind], 0, stem.kernel, stem.stride, stem.width, None, None,
@@ -95,9 +107,9 @@ def sections(arch: Architecture) -> list[Section]:
     return found
 
 
-def level_resolutions(arch: Architecture) -> list[int]:
-    """Output pixels a side of every level, in order."""
-    ends = {s.level: s.resolution_px for s in sections(arch) if s.level is not None}
+def level_resolutions(arch: Architecture) -> list[str]:
+    """Output pixels of every level, in order, see `px_of`."""
+    ends = {s.level: px_of(s.resolution_px) for s in sections(arch) if s.level is not None}
     return list(ends.values())
 
 
@@ -108,6 +120,6 @@ def describe(arch: Architecture) -> str:
         for kind in dict.fromkeys(stage.block for stage in arch.stages)
     )
     return (
-        f"{arch.resolution} x {arch.resolution} x {arch.in_channels} input, {kinds} blocks, "
+        f"{' x '.join(map(str, arch.size_px))} x {arch.in_channels} input, {kinds} blocks, "
         f"{arch.classes:,} classes"
     )

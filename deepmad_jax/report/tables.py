@@ -12,7 +12,7 @@ from deepmad_jax.arch.growth import width_growth
 from deepmad_jax.arch.rows import attends
 from deepmad_jax.arch.zoo import entry_of
 from deepmad_jax.report.read import finite, mapping, numbers, records
-from deepmad_jax.report.sections import describe, level_resolutions, sections
+from deepmad_jax.report.sections import describe, level_resolutions, px_of, sections
 from deepmad_jax.report.table import COLUMNS, Table, percent, printable, to_text
 
 BUDGETS = {"params": "params", "macs": "MACs", "rho": "rho"}
@@ -99,7 +99,7 @@ def _layers(arch: Architecture) -> Table:
             f"{s.width:,}",
             _whole(s.inner),
             _whole(s.depth),
-            f"{s.resolution_px:,}",
+            px_of(s.resolution_px),
             f"{s.params:,}",
             f"{100 * s.params / params:.1f}",
             f"{s.macs:,}",
@@ -186,7 +186,7 @@ def _entropy(arch: Architecture, design: dict[str, Any]) -> Table:
     weights = level_weights(design)
     rows: list[tuple[str, ...]] = []
     for i, entropy in enumerate(entropies):
-        size = f"{sizes[i]:,}" if len(sizes) == len(entropies) else "-"
+        size = sizes[i] if len(sizes) == len(entropies) else "-"
         weighted = ("-", "-")
         if weights:
             weighted = (f"{weights[i]:g}", f"{weights[i] * entropy:,.2f}")

@@ -88,7 +88,8 @@ def _classifier(source: str, arch: Architecture, field: str) -> Network:
             f"{field} is {source}, which has no checkpoint: train there first, or "
             "leave it out for fresh weights."
         )
-    alike = {"name": arch.name, "resolution": arch.resolution, "classes": arch.classes}
+    fields = ("name", "resolution", "resolution_w", "classes")
+    alike = {field: getattr(arch, field) for field in fields}
     if dataclasses.replace(net.arch, **alike) != arch:
         raise InvalidConfig(
             f"{field} is {source}, whose network {net.arch.name} has other layers "

@@ -38,13 +38,13 @@ def entropy_per_level(resolution: Array, width: Array, sum_log_width: Array) -> 
     """H_m = log(r_m^2 c_m) * S_m for each level, nats.
 
     Args:
-        resolution: pixels a side of each level's output, shape (..., levels).
+        resolution: pixels a side of each level's output, shape (..., levels), or an `Oblong`.
         width: its channels, same shape.
         sum_log_width: log fan-ins of all main-path convs up to each level's end, same shape.
     Source: paper Eq. 1 and 4.
     """
     xp = namespace(width, sum_log_width)
-    return xp.log(resolution * resolution * width) * sum_log_width
+    return xp.log(resolution**2 * width) * sum_log_width
 
 
 def effectiveness(num_layers: Array, sum_log_width: Array) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 
 from deepmad_jax.arch import cost
 from deepmad_jax.arch.layers import Mode, Row, head_rows, stage_rows, stem_rows
+from deepmad_jax.arch.rows import Oblong, sides_of
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.arch.stages import MBCONV_BLOCKS
 from deepmad_jax.design.program.arrays import Array, namespace
@@ -98,7 +99,8 @@ class Data(NamedTuple):
     """What may change between problems of one form: arrays of float64.
 
     Attributes:
-        resolutions: pixels of the image, after the stem and after each stage, (S + 2,).
+        resolutions: pixels down and across of the image, after the stem and after each stage,
+            (2, S + 2).
         strides: of the stem and of each stage, (S + 1,).
         is_block: 1 where a stage is of a kind, for each of `Form.blocks`, (kinds, S).
         stem_kernel, head_width: pixels a side and channels, scalars.
@@ -150,7 +152,7 @@ def data_of(problem: Problem) -> Data:
     ends = problem.level_ends
     missing = problem.num_stages + 1 - len(ends)
     values = (
-        (problem.resolution, *problem.resolutions),
+        list(zip(*map(sides_of, (problem.image, *problem.resolutions)), strict=True)),
         (problem.stem.stride, *problem.strides),
         [[block == kind for block in problem.stage_blocks] for kind in _kinds(problem)],
         problem.stem.kernel,
@@ -195,7 +197,7 @@ def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numb
     """
     xp = namespace(point.width, data.macs)
     c_in = xp.concatenate([xp.asarray(point.stem)[..., None], point.width[..., :-1]], axis=-1)
-    resolution = data.resolutions
+    resolution = Oblong(data.resolutions[0], data.resolutions[1])
     stages: list[Row] = []
     for kind, is_kind in zip(form.blocks, data.is_block, strict=True):
         rows = stage_rows(

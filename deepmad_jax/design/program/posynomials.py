@@ -14,7 +14,7 @@ import numpy as np
 
 from deepmad_jax.arch import cost
 from deepmad_jax.arch.layers import head_rows, se_width, stage_rows, stem_rows
-from deepmad_jax.arch.rows import Row
+from deepmad_jax.arch.rows import Oblong, Row, sides_of
 from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.box import box_of
 from deepmad_jax.design.program.latency_grid import Grid
@@ -109,7 +109,7 @@ def posynomials_of(problem: Problem, bound: bool = False) -> Posynomials:
         symbol(0),
         problem.stem.kernel,
         problem.stem.stride,
-        problem.resolution,
+        problem.image,
         sizes[0],
         problem.stem.kind,
         positions=problem.positions,
@@ -139,7 +139,7 @@ def posynomials_of(problem: Problem, bound: bool = False) -> Posynomials:
     level = np.zeros((len(ends), logs + 1))
     for m, end in enumerate(ends):
         level[m, end] = 1.0
-        level[m, -1] = 2.0 * np.log(sizes[end])
+        level[m, -1] = sum(np.log(side) for side in sides_of(sizes[end]))
     if problem.final_width is not None:
         level[-1, ends[-1]] = 0.0
         level[-1, -1] += np.log(problem.final_width)
@@ -177,6 +177,11 @@ def posynomials_of(problem: Problem, bound: bool = False) -> Posynomials:
     return Posynomials(*(np.asarray(value, dtype=np.float64) for value in values))
 
 
+def _as_float(pixels: Any) -> Any:
+    height, width = map(float, sides_of(pixels))
+    return height if width == height else Oblong(height, width)
+
+
 def _absent(table: list[Row]) -> list[Row]:
     return [dataclasses.replace(row, repeat=row.repeat * 0) for row in table]
 
@@ -195,8 +200,8 @@ def _stage_table(problem: Problem, i: int, block: str) -> list[Row]:
         "depth": 2,  # one repeat; the number of them is a symbol of its own
         "stride": problem.strides[i],
         "groups": 1,
-        "r_in": float(sizes[i]),
-        "r_out": float(sizes[i + 1]),
+        "r_in": _as_float(sizes[i]),
+        "r_out": _as_float(sizes[i + 1]),
         "heads": symbol(at.kernel.start + i),
         "head_width": problem.head_width,
     }

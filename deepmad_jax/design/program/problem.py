@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 
 from deepmad_jax.arch.layers import out_resolution
+from deepmad_jax.arch.rows import Number, Oblong, pixels_of, sides_of
 from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.arch.stages import LAYER_NORM_BLOCKS, PAPER_BLOCKS, Stage, Stem
 from deepmad_jax.design.program.checks import (
@@ -71,6 +72,7 @@ class Problem:
         multiple_of: of every width and, where the ratio is not fixed, of every inner width.
         final_width: channels of the final 1x1 conv; None for no such conv.
         resolution, in_channels: of the input images, pixels and channels.
+        resolution_w: pixels across, where the images are not square; else 0.
         classes: of the classifier.
         macs: greatest number of multiply-accumulates an image, whole network; inf for no limit.
         params: greatest number of trainable parameters; inf for no limit.
@@ -107,6 +109,7 @@ class Problem:
     multiple_of: Channels = 8
     final_width: Channels | None = None
     resolution: Pixels = 224
+    resolution_w: Natural = 0
     in_channels: Channels = 3
     classes: Channels = 1000
     macs: Limit = math.inf
@@ -192,9 +195,14 @@ class Problem:
         return self.alpha or level_weights(len(self.level_ends))
 
     @property
-    def resolutions(self) -> tuple[int, ...]:
+    def image(self) -> Number:
+        """Pixels a side of the images, or an `Oblong`."""
+        return pixels_of(self.resolution, self.resolution_w or self.resolution)
+
+    @property
+    def resolutions(self) -> tuple[Number, ...]:
         """Pixels a side after the stem and after each stage, S + 1 of them."""
-        sizes = [out_resolution(self.resolution, self.stem.stride)]
+        sizes = [out_resolution(self.image, self.stem.stride)]
         for stride in self.strides:
             sizes.append(out_resolution(sizes[-1], stride))
         return tuple(sizes)
@@ -227,6 +235,7 @@ class Problem:
         return Architecture(
             name=name,
             resolution=self.resolution,
+            resolution_w=sides_of(self.image)[1] if isinstance(self.image, Oblong) else 0,
             in_channels=self.in_channels,
             classes=self.classes,
             stem=dataclasses.replace(self.stem, width=stem),
@@ -262,6 +271,11 @@ class Problem:
             raise InvalidConfig(
                 f"latency is {self.latency} ms, but there is no latency_table: name a CSV file of "
                 "the time that each kind of layer takes."
+            )
+        if isinstance(self.image, Oblong) and (self.positions or self.latency_table):
+            raise InvalidConfig(
+                f"The images are {self.resolution} x {self.resolution_w} pixels, but positions and "
+                "latency tables are of square maps: set resolution_w to 0, or leave both out."
             )
         if self.alpha and len(self.alpha) != len(self.level_ends):
             raise InvalidConfig(

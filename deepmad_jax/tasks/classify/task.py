@@ -115,6 +115,12 @@ class Classification:
     best_by: str = "top1"
 
     def open(self, config: Config, arch: OnImages) -> LabelledImages:
+        if isinstance(arch, Architecture) and arch.size_px[0] != arch.size_px[1]:
+            raise InvalidConfig(
+                f"{arch.name} is for images of {arch.size_px[0]} x {arch.size_px[1]} pixels, but "
+                "classification cuts squares: set config.design.resolution_w to 0, or train it as "
+                "the backbone of another task."
+            )
         self._check_growth(config.data.grow_px, arch)
         dataset = open_dataset(
             config.data,
