@@ -311,7 +311,8 @@ def _elasticities(design: dict[str, Any]) -> Table:
         ("", *(BUDGETS.get(budget, printable(budget, 20)) for budget in found)),
         tuple(rows) if found else (),
         "l" + "r" * len(found),
-        note="Percent by which each number moves for 1 % more of the budget above it.",
+        note="Percent by which each number moves for 1 % more of the budget above it. Where a "
+        "stage attends, its kernel is the number of heads.",
     )
 
 

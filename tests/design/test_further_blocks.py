@@ -1,6 +1,7 @@
 """Designs of block kinds that the paper does not have: ConvNeXt's, attention, mixed stages."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.errors import InvalidConfig
+from deepmad_jax.main import main
 from deepmad_jax.nets import Network
 from tests.config_files import config_of
 
@@ -140,6 +142,14 @@ def test_open_kinds_are_settled_by_the_best_choice(tiny):
 def test_kinds_that_cannot_be_designed_are_refused(fields, words):
     with pytest.raises(InvalidConfig, match=words):
         Problem(**(TINY | fields))
+
+
+@pytest.mark.slow
+def test_a_mixed_design_learns_digits(tmp_path):
+    assert main(["main", "--config", str(CONFIGS / "digits.py"), "--workdir", str(tmp_path)]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["split"] == "eval"
+    assert lines[-1]["top1"] > 0.95  # seen: 0.978
 
 
 @pytest.mark.slow
