@@ -9,14 +9,15 @@ from deepmad_jax.design.search.anneal import _anneal
 from tests.design.problems import R18, TINY_SPACE
 
 TINY = Problem(**TINY_SPACE, macs=1e6, params=2e4, rho=0.9)
-# Everything that a problem may change besides the kind of block, the number of stages, the final
-# conv, the convention and which further limits are set.
+# Everything that a problem may change besides the kinds of block, the number of stages, the kind of
+# stem, positions, the final conv, the convention and which further limits are set.
 CHANGES = (
     {"params": float("inf"), "rho": 0.5},
     {"kernels": (3,), "inner_ratio": (0.5,), "multiple_of": 2},
     {"stem_stride": 2, "resolution": 40, "in_channels": 2, "classes": 7, "seed": 5},
     {"beta": 0.0, "monotone": False, "min_depth": (2,), "max_depth": (4,)},
     {"stem_width": (16,), "max_width": (64,), "min_width": (16,)},
+    {"resolution_w": 50},
 )
 
 
