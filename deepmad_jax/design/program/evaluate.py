@@ -175,7 +175,7 @@ def data_of(problem: Problem) -> Data:
 
 
 def _kinds(problem: Problem) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(problem.stage_blocks))
+    return tuple(sorted(set(problem.stage_blocks)))  # in whichever order they stand
 
 
 def point_of(arch: Architecture) -> Point:
