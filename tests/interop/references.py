@@ -43,12 +43,12 @@ def recorded(name):
 
 
 @functools.cache
-def random_architecture(seed):
+def random_architecture(seed, blocks=BLOCKS):
     """A stage of each kind, in random order, of random widths, kernels and strides."""
     rng = np.random.default_rng(seed)
     stages = []
     width = stem = int(rng.integers(4, 9)) * 2
-    for block in rng.permutation(BLOCKS):
+    for block in rng.permutation(blocks):
         # Equal widths give identity shortcuts, pooled where the stride is 2.
         width = width if rng.random() < 0.5 else int(rng.integers(4, 13)) * 2
         groups = 2 if block == "basic" else 1
@@ -58,14 +58,14 @@ def random_architecture(seed):
         stages.append(Stage(str(block), width, inner, kernel, depth, stride, groups, **more))
     final = 20 if rng.random() < 0.5 else None
     # 29 pixels: the maps are odd again and again.
-    more = {"head_norm": seed % 2 == 0, "positions": seed % 2 == 1}
+    more = {"head_norm": seed % 2 == 0, "positions": seed % 2 == 1} if blocks == BLOCKS else {}
     return Architecture(f"random{seed}", 29, 3, 5, Stem(stem, 3, 1), tuple(stages), final, **more)
 
 
 @functools.cache
-def random_network(seed):
+def random_network(seed, blocks=BLOCKS):
     """A network with random weights and statistics, images, and its logits for them."""
-    net, rng = with_random_weights(random_architecture(seed), 100 + seed)
+    net, rng = with_random_weights(random_architecture(seed, blocks), 100 + seed)
     resolution = net.arch.resolution
     images = rng.normal(size=(2, resolution, resolution, 3)).astype(np.float32)
     return net, images, np.asarray(jax.jit(lambda x: net(x))(images))

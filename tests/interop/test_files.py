@@ -18,6 +18,7 @@ from references import (
     recorded,
 )
 
+from deepmad_jax.arch.stages import PAPER_BLOCKS
 from deepmad_jax.errors import MissingData, UserError
 from deepmad_jax.interop import (
     embedded_architecture,
@@ -78,7 +79,7 @@ def test_an_equivalent_pytorch_module_loads_the_export_strictly_and_agrees(seed,
     torch = pytest.importorskip("torch")
     from torch_net import TorchNet
 
-    net, images, logits = random_network(seed)
+    net, images, logits = random_network(seed, PAPER_BLOCKS)  # what the released code builds
     write_weights(tmp_path / "net.pth.tar", from_network(net))
     module = TorchNet(net.arch)
     checkpoint = torch.load(tmp_path / "net.pth.tar", weights_only=True)
@@ -94,7 +95,7 @@ def test_a_pytorch_modules_own_state_loads_bit_for_bit(seed, tmp_path):
     torch = pytest.importorskip("torch")
     from torch_net import TorchNet
 
-    arch = random_architecture(seed)
+    arch = random_architecture(seed, PAPER_BLOCKS)
     torch.manual_seed(seed)
     module = TorchNet(arch)
     # As saved from a network wrapped for several devices, without an outer "state_dict".
