@@ -303,7 +303,8 @@ def test_budgets_of_just_what_a_network_has_are_met_by_it():
 FEW_FORMS = st.sampled_from([{"block": block, **form} for block, form in FORMS.items()])
 
 
-@settings(PROFILE, max_examples=6)
+@pytest.mark.slow
+@settings(PROFILE, max_examples=15)
 @given(wide_problems(FEW_FORMS))
 def test_wide_problems_end_in_a_feasible_network_or_a_refusal(problem):
     assert_answered(problem)

@@ -21,6 +21,7 @@ ATTENTION = Stage("attention", 8, 12, 1, 2, 1, heads=2, head_width=3)
 ARCH = swin("tiny", 8, (1, 1, 1, 1), (1, 1, 2, 2), 4, resolution=128, classes=5)
 
 
+@pytest.mark.slow
 def test_swin_under_another_head_takes_a_classifiers_blocks_and_keeps_its_own_norms(tmp_path):
     net = Network(ARCH, rngs=nnx.Rngs(3))
     library.export(net, tmp_path, ["safetensors"])

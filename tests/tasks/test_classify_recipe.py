@@ -92,6 +92,7 @@ def test_training_with_the_whole_recipe_goes_on_to_the_same_bits(tmp_path, monke
         np.testing.assert_array_equal(ours, other)
 
 
+@pytest.mark.slow
 def test_mixing_and_erasing_are_the_same_on_eight_devices_as_on_one():
     environment = {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",

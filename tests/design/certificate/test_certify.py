@@ -121,8 +121,8 @@ def test_bound_of_mixed_kinds_is_never_below_the_brute_force_optimum(blocks):
 @pytest.mark.parametrize(
     ("block", "extras"),
     [
-        ("basic", ("layers", "width_ratio")),
         ("bottleneck", ("latency",)),
+        pytest.param("basic", ("layers", "width_ratio"), marks=pytest.mark.slow),
         pytest.param("mbconv", ("activations",), marks=pytest.mark.slow),
     ],
 )
@@ -162,6 +162,7 @@ def test_bound_is_never_below_the_optimum_of_hundreds_of_problems(block):
         check_bound(random_problem(rng, block), rng, nodes=(10, 50, 200, 1000))
 
 
+@pytest.mark.slow
 def test_bound_holds_for_one_stage_without_a_second_level():
     rng = np.random.default_rng(1)
     for block in ("basic", "mbconv_se", "attention"):

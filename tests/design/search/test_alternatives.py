@@ -79,6 +79,7 @@ def test_a_space_with_fewer_networks_gives_as_many_as_there_are():
     assert len(found.alternatives) == 3  # one or two blocks in each of the two stages
 
 
+@pytest.mark.slow
 def test_a_proof_that_improves_a_design_gives_the_alternatives_of_the_better_one():
     best = design_network(TINY)
     poor = best.alternatives[-1].architecture
