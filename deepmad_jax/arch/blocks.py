@@ -55,7 +55,6 @@ def _k1kx(b: BlockShape) -> list[tuple[Number, Layer]]:
 
 
 def _mbconv(b: BlockShape, squeeze: bool = False) -> list[tuple[Number, Layer]]:
-    joins = 1 - differ(b)
     # As released: SiLU came with the squeeze, without it ReLU stayed (tests/fixtures/mbconv_a.npz).
     act = "silu" if squeeze else "relu"
     return [
@@ -63,8 +62,7 @@ def _mbconv(b: BlockShape, squeeze: bool = False) -> list[tuple[Number, Layer]]:
         *conv("main", b.inner, b.inner, b.r_in, b.r_out, b.kernel, b.stride, b.inner, act=act),
         *(_squeeze(b) if squeeze else ()),
         *conv("main", b.inner, b.width, b.r_out, b.r_out),
-        (joins * strided(b), Layer("pool", "shortcut", b.c_in, b.c_in, b.r_in, b.r_out, 2, 2)),
-        *_join(b, act, joins),
+        *pooled_join(b, act),
     ]
 
 
@@ -98,6 +96,13 @@ def _squeeze(b: BlockShape) -> list[tuple[Number, Layer]]:
         *conv("se", squeezed, b.inner, 1, 1, act="sigmoid"),
         (1, Layer("scale", "se", b.inner, b.inner, b.r_out, b.r_out)),
     ]
+
+
+def pooled_join(b: BlockShape, act: str) -> list[tuple[Number, Layer]]:
+    """The inverted bottlenecks' end: a shortcut, pooled, where the widths are equal."""
+    joins = 1 - differ(b)
+    pool = Layer("pool", "shortcut", b.c_in, b.c_in, b.r_in, b.r_out, 2, 2)
+    return [(joins * strided(b), pool), *_join(b, act, joins)]
 
 
 def _join(b: BlockShape, act: str, joins: Number = 1) -> list[tuple[Number, Layer]]:

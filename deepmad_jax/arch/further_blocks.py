@@ -10,20 +10,17 @@ MLP; queries and keys weigh tokens and carry no values.
 
 from collections.abc import Callable
 
-from deepmad_jax.arch.blocks import differ, strided
+from deepmad_jax.arch.blocks import differ, pooled_join, strided
 from deepmad_jax.arch.rows import BlockShape, Layer, Number, conv
 
 Counted = list[tuple[Number, Layer]]
 
 
 def _fused_mbconv(b: BlockShape) -> Counted:
-    joins = 1 - differ(b)
     return [
         *conv("main", b.c_in, b.inner, b.r_in, b.r_out, b.kernel, b.stride, b.groups, act="silu"),
         *conv("main", b.inner, b.width, b.r_out, b.r_out),
-        (joins * strided(b), Layer("pool", "shortcut", b.c_in, b.c_in, b.r_in, b.r_out, 2, 2)),
-        (joins, Layer("add", "main", b.width, b.width, b.r_out, b.r_out)),
-        (1, Layer("act", "main", b.width, b.width, b.r_out, b.r_out, function="silu")),
+        *pooled_join(b, "silu"),
     ]
 
 

@@ -24,6 +24,7 @@ from deepmad_jax.data.coco_masks import mask_in_box
 from deepmad_jax.data.decode import CorruptImage, decode
 from deepmad_jax.data.images import resized_size
 from deepmad_jax.data.iterator import Batch, Batches
+from deepmad_jax.data.reading import reading_of
 
 DIVISOR = 32
 """Of a canvas's sides: the coarsest map of a backbone has one pixel for as many."""
@@ -103,13 +104,7 @@ def _reading(
     name: str, upright: bool, config: DataConfig, index: int | None, count: int | None
 ) -> Reading:
     # Corrupt images are counted by kind, and the message about too many says of which.
-    return Reading(
-        f"{name} ({'upright' if upright else 'lying'})",
-        config.corrupt_share,
-        workers=config.workers,
-        process_index=index,
-        process_count=count,
-    )
+    return reading_of(f"{name} ({'upright' if upright else 'lying'})", config, index, count)
 
 
 def num_canvases(source: CocoSource) -> int:

@@ -15,12 +15,13 @@ import numpy as np
 
 from deepmad_jax.config import DataConfig, VideoConfig
 from deepmad_jax.data import stream
-from deepmad_jax.data.chunks import Chunk, Maker, Reading
+from deepmad_jax.data.chunks import Chunk, Maker
 from deepmad_jax.data.decode import CorruptImage
 from deepmad_jax.data.frame_cache import cached_frames
 from deepmad_jax.data.frames import drawn_frames, judged_boxes, middle_frames, multiscale_box
 from deepmad_jax.data.images import random_box, resized_size
 from deepmad_jax.data.iterator import Batches
+from deepmad_jax.data.reading import reading_of
 from deepmad_jax.data.video_file import Choose, all_frames, read_frames
 from deepmad_jax.data.videos import VideoDataset
 
@@ -48,7 +49,7 @@ def train_batches(
         seed: of order and augmentation.
         process_index, process_count: this process among those that train; None asks JAX.
     """
-    reading = _reading(dataset, config, process_index, process_count)
+    reading = reading_of(dataset.name, config, process_index, process_count, samples="videos")
     samples = Drawn(video, config.flip, config.crop_scale_min)
     return stream.endless(dataset.train, samples, reading, batch_size=batch_size, seed=seed)
 
@@ -67,7 +68,7 @@ def eval_batches(
     Each has ``clip`` (b, test_segments, boxes, side, side, 3) uint8, the parts of each frame that
     `judged_boxes` names, ``label`` and ``index`` (b,) int32, the video's place in its split.
     """
-    reading = _reading(dataset, config, process_index, process_count)
+    reading = reading_of(dataset.name, config, process_index, process_count, samples="videos")
     return stream.once(dataset.evaluation, Judged(video), reading, batch_size=batch_size)
 
 
@@ -193,16 +194,3 @@ def _of_one_size(frames: list[np.ndarray], short_side: int) -> list[np.ndarray]:
         else cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
         for frame in frames
     ]
-
-
-def _reading(
-    dataset: VideoDataset, config: DataConfig, index: int | None, count: int | None
-) -> Reading:
-    return Reading(
-        dataset.name,
-        config.corrupt_share,
-        workers=config.workers,
-        process_index=index,
-        process_count=count,
-        samples="videos",
-    )

@@ -7,11 +7,12 @@ import numpy as np
 from deepmad_jax.config import DataConfig
 from deepmad_jax.data import images, stream
 from deepmad_jax.data.augment import augmentation
-from deepmad_jax.data.chunks import Chunk, Maker, Reading
+from deepmad_jax.data.chunks import Chunk, Maker
 from deepmad_jax.data.corrupt import Unlabelled
 from deepmad_jax.data.dataset import Dataset
 from deepmad_jax.data.decode import decode
 from deepmad_jax.data.iterator import Batches
+from deepmad_jax.data.reading import reading_of
 from deepmad_jax.errors import InvalidConfig, UserError, did_you_mean
 
 FRAMINGS = ("crop", "shift", "none")
@@ -48,7 +49,9 @@ def train_batches(
         )
     samples = _Labelled(dataset, config)
     samples.maker()  # here once, so that a bad policy fails before anything is read
-    reading = _reading(dataset, config, process_index, process_count)
+    reading = reading_of(
+        dataset.name, config, process_index, process_count, unlabelled=config.unlabelled
+    )
     return stream.endless(
         dataset.train, samples, reading, batch_size=batch_size, seed=seed, repeats=config.repeats
     )
@@ -70,15 +73,11 @@ def eval_batches(
         batch_size: over all processes.
         process_index, process_count: as in `train_batches`.
     """
-    reading = _reading(dataset, config, process_index, process_count)
+    reading = reading_of(
+        dataset.name, config, process_index, process_count, unlabelled=config.unlabelled
+    )
     samples = _Labelled(dataset, config)
     return stream.once(dataset.evaluation, samples, reading, batch_size=batch_size)
-
-
-def _reading(dataset: Dataset, config: DataConfig, index: int | None, count: int | None) -> Reading:
-    return Reading(
-        dataset.name, config.corrupt_share, config.unlabelled, config.workers, index, count
-    )
 
 
 @dataclasses.dataclass(frozen=True)

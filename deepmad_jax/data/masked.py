@@ -17,12 +17,13 @@ import numpy as np
 
 from deepmad_jax.config import DataConfig, SegmentConfig
 from deepmad_jax.data import stream
-from deepmad_jax.data.chunks import Chunk, Maker, Reading
+from deepmad_jax.data.chunks import Chunk, Maker
 from deepmad_jax.data.decode import CorruptImage, decode
 from deepmad_jax.data.images import resized_size
 from deepmad_jax.data.iterator import Batch
 from deepmad_jax.data.pairs import IGNORED, PairDataset, PairSource, label_pixels
 from deepmad_jax.data.photometric import distort
+from deepmad_jax.data.reading import reading_of
 from deepmad_jax.errors import UserError
 
 CROPS_TRIED = 10
@@ -73,7 +74,7 @@ def train_batches(
         seed: of order and augmentation.
         process_index, process_count: this process among those that train; None asks JAX.
     """
-    reading = _reading(dataset, config, process_index, process_count)
+    reading = reading_of(dataset.name, config, process_index, process_count)
     samples = Crops(segment, config.flip)
     return stream.endless(dataset.train, samples, reading, batch_size=batch_size, seed=seed)
 
@@ -93,7 +94,7 @@ def eval_batches(
     canvas, ``size`` (b, 2) int32, what of that is label, and ``index`` (b,), the image's place in
     its split. Those of one `Form` come after another's.
     """
-    reading = _reading(dataset, config, process_index, process_count)
+    reading = reading_of(dataset.name, config, process_index, process_count)
     for form, source in forms_of(dataset.evaluation, segment):
         batches = stream.once(source, Wholes(segment, form), reading, batch_size=batch_size)
         try:
@@ -276,15 +277,3 @@ def choose_crop(
 
 def _at(image: np.ndarray, size: Size) -> np.ndarray:
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def _reading(
-    dataset: PairDataset, config: DataConfig, index: int | None, count: int | None
-) -> Reading:
-    return Reading(
-        dataset.name,
-        config.corrupt_share,
-        workers=config.workers,
-        process_index=index,
-        process_count=count,
-    )

@@ -125,11 +125,10 @@ def posynomials_of(problem: Problem, bound: bool = False) -> Posynomials:
     tables = [_stage_table(problem, i, block) for i, block in enumerate(blocks)]
     together = []
     for kind in dict.fromkeys(blocks):
-        of_kind = [_stage_table(problem, i, kind) for i in range(stages)]
         together += in_one_table(
             [
-                table if kind == block else _absent(table)
-                for table, block in zip(of_kind, blocks, strict=True)
+                tables[i] if kind == block else _absent(_stage_table(problem, i, kind))
+                for i, block in enumerate(blocks)
             ]
         )
     costs = _costs(problem, Sections(stem, together, head), bound)
