@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepmad_jax.arch.cost import layer_macs
-from deepmad_jax.arch.rows import Layer, Number
+from deepmad_jax.arch.rows import Layer, Number, sides_of
 from deepmad_jax.design.program.arrays import Array, namespace
 from deepmad_jax.errors import InvalidConfig
 
@@ -76,9 +76,14 @@ def moved(layer: Layer) -> Number:
     return layer.c_in * layer.r_in**2 + layer.c_out * layer.r_out**2
 
 
+def _side(layer: Layer) -> Number:
+    """Pixels a side of what a layer reads: only square maps are timed (`Problem` says so)."""
+    return sides_of(layer.r_in)[0]
+
+
 def _coefficients(grid: Grid, which: int, layer: Layer) -> tuple[Array, ...]:
     """Of the linear function: by kind, stride and pixels; three arrays over the stages."""
-    stride, pixels = _plain(layer.stride), _plain(layer.r_in)
+    stride, pixels = _plain(layer.stride), _plain(_side(layer))
     xp = namespace(stride, pixels, grid.places)
     stride, pixels = xp.asarray(stride)[..., None], xp.asarray(pixels)[..., None]
     of_kind, of_stride, of_pixels = (grid.places[:, i] for i in range(3))
@@ -89,7 +94,7 @@ def _coefficients(grid: Grid, which: int, layer: Layer) -> tuple[Array, ...]:
 
 def _interpolated(grid: Grid, which: int, layer: Layer, repeat: Number) -> np.ndarray:
     kernel, stride, pixels = (
-        np.rint(np.asarray(x)).astype(np.int64) for x in (layer.kernel, layer.stride, layer.r_in)
+        np.rint(np.asarray(x)).astype(np.int64) for x in (layer.kernel, layer.stride, _side(layer))
     )
     code = code_of(which, kernel, stride, pixels)
     place = np.searchsorted(grid.codes, code).clip(0, len(grid.codes) - 1)
