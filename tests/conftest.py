@@ -4,6 +4,18 @@ import os
 import shutil
 import tempfile
 
+import pytest
+
+MOST_PROCESSES = 2
+"""Of `make test`: each comes to 6 GB, and the tests start processes of their own."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(MOST_PROCESSES, cores)
+
 
 def pytest_configure(config):
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
