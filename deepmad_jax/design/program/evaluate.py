@@ -266,11 +266,14 @@ def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numb
 def spent(data: Data, numbers: Numbers) -> Array:
     """Share of each limit that is used, macs, params, rho, then the extras: (..., 3 + extras)."""
     xp = namespace(numbers.macs, data.macs)
+    return xp.stack(xp.broadcast_arrays(*shares_spent(data, numbers)), axis=-1)
+
+
+def shares_spent(data: Data, numbers: Numbers) -> list[Array]:
+    """The same, one by one, each (...)."""
     shares = [numbers.macs / data.macs, numbers.params / data.params, numbers.rho / data.rho]
-    shares += [
-        extra.max(-1) / limit for extra, limit in zip(numbers.extra, data.limits, strict=True)
-    ]
-    return xp.stack(xp.broadcast_arrays(*shares), axis=-1)
+    limits = zip(numbers.extra, data.limits, strict=True)
+    return shares + [extra.max(-1) / limit for extra, limit in limits]
 
 
 REAL_SLACK = 1e-12

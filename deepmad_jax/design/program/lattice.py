@@ -105,11 +105,9 @@ def inner_bounds(lattice: Lattice, width: Array) -> tuple[Array, Array]:
 
 def to_point(lattice: Lattice, u: Array) -> Point:
     """The network at coordinates u; the inner width is brought into its bounds."""
-    xp = namespace(u)
     stem, width, inner, kernel, depth = split(u)
     width = width * lattice.multiple
-    least, most = inner_bounds(lattice, width)
-    inner = xp.maximum(least, xp.minimum(inner * lattice.multiple, most))
+    inner = _inner_within(lattice, width, inner * lattice.multiple)
     sizes = chosen(lattice.kernels, kernel)
     return Point(stem * lattice.multiple, width, inner, sizes, depth)
 
@@ -121,7 +119,14 @@ def chosen(table: Array, kernel: Array) -> Array:
     array([5, 7])
     """
     xp = namespace(table, kernel)
-    return xp.asarray(table)[xp.arange(table.shape[0]), xp.asarray(kernel).astype(int)]
+    table, kernel = xp.asarray(table), xp.asarray(kernel)
+    if xp is np:
+        return table[np.arange(len(table)), kernel.astype(int)]
+    # A few comparisons, which fuse with what is around them; a gather goes one by one.
+    sizes = table[:, 0] + 0.0 * kernel
+    for i in range(1, table.shape[1]):
+        sizes = xp.where(kernel >= i, table[:, i], sizes)
+    return sizes
 
 
 def repair(lattice: Lattice, u: Array) -> Array:
@@ -129,10 +134,22 @@ def repair(lattice: Lattice, u: Array) -> Array:
     xp = namespace(u)
     u = xp.clip(u, lattice.low, lattice.high)
     stem, width, inner, kernel, depth = split(u)
-    least, most = inner_bounds(lattice, width * lattice.multiple)
-    free = xp.maximum(least, xp.minimum(inner * lattice.multiple, most)) / lattice.multiple
-    inner = xp.where(lattice.fixed_ratio > 0, 1.0, free)
+    inner = repaired_inner(lattice, width, inner)
     return xp.concatenate([stem[..., None], width, inner, kernel, depth], axis=-1)
+
+
+def repaired_inner(lattice: Lattice, width: Array, inner: Array) -> Array:
+    """The nearest inner coordinates that go with those of the widths, same shape."""
+    m = lattice.multiple
+    free = _inner_within(lattice, width * m, inner * m) / m
+    return namespace(free).where(lattice.fixed_ratio > 0, 1.0, free)
+
+
+def _inner_within(lattice: Lattice, width: Array, inner: Array) -> Array:
+    """Inner widths brought into the bounds that go with the widths, all in channels."""
+    xp = namespace(width, lattice.low)
+    least, most = inner_bounds(lattice, width)
+    return xp.maximum(least, xp.minimum(inner, most))
 
 
 def nearest(lattice: Lattice, point: Point) -> np.ndarray:

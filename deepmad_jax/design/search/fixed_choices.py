@@ -151,16 +151,22 @@ class _Batch:
         if tied is not None:
             repeats = repeats * (1.0 - (fixed.conditional * tied[:, None, :]).max(-1))
         repeats = repeats * np.exp(_log_squeezed(fixed, chosen) @ fixed.squeeze.T)
-        num_terms = len(fixed.rows) - len(fixed.at_zero)
-        self.shared, self.num_terms = fixed.rows[:, free], num_terms
-        self.outer = (self.shared[:, :, None] * self.shared[:, None, :]).reshape(
-            len(fixed.rows), -1
-        )
+        terms = len(fixed.rows) - len(fixed.at_zero)
         constants = frozen @ fixed.rows.T
-        terms, shapes = constants[:, :num_terms], constants[:, num_terms:] + fixed.at_zero
-        self.coefficients = fixed.coefficients[:, None, :] * (repeats * np.exp(terms))
+        coefficients = fixed.coefficients[:, None, :] * (repeats * np.exp(constants[:, :terms]))
+        # Terms that differ in what is frozen alone are one: where most is, a tenth of them is left.
+        of_free = fixed.rows[:, free]
+        distinct, which = np.unique(of_free[:terms].round(9), axis=0, return_inverse=True)
+        self.coefficients = coefficients @ np.eye(len(distinct))[which.ravel()]
+        self.num_terms = len(distinct)
         # What no free unknown can change would leave the constraints no interior.
-        slopes = self._by_x(self.shared[num_terms:])
+        bound = np.abs(of_free[terms:]).max(-1, initial=0.0) > 1e-12
+        self.shared = np.concatenate([distinct, of_free[terms:][bound]])
+        self.outer = (self.shared[:, :, None] * self.shared[:, None, :]).reshape(
+            len(self.shared), -1
+        )
+        shapes = (constants[:, terms:] + fixed.at_zero)[:, bound]
+        slopes = self._by_x(self.shared[self.num_terms :])
         self.shapes = np.where(np.abs(slopes).max(-1, initial=0.0) < 1e-12, -1.0, shapes)
 
         merges = np.ones(n.shape) if tied is None else 1.0 - tied

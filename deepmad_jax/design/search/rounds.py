@@ -15,9 +15,10 @@ from deepmad_jax.design.program.lattice import nearest, repair
 from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.problem import BUDGETS
 from deepmad_jax.design.relaxation.solve import Solution
-from deepmad_jax.design.search.anneal import anneal, draw_noise
+from deepmad_jax.design.search.anneal import Chains, anneal
 from deepmad_jax.design.search.ascent import INFEASIBLE, Ascent
 from deepmad_jax.design.search.effort import COOL, Effort
+from deepmad_jax.design.search.moves import Noise, draw_noise
 
 
 class Starts(NamedTuple):
@@ -65,7 +66,7 @@ def annealed(
     u[-len(far) :, widths] = np.rint(u[-len(far) :, widths] * far)
     u = np.asarray(repair(lattice, u))
     if len(starts.points):
-        u[::2] = np.resize(starts.points, u[::2].shape)  # over and over
+        u[::2] = np.resize(starts.points, u[::2].shape)  # over and over; see `_agree`
 
     worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
     prices = np.array([solution.prices[name] for name in (*BUDGETS, *problem.extras)])
@@ -81,6 +82,7 @@ def annealed(
         nearly, above = (starts.ceiling * (1.0 + sign * effort.near) for sign in (-1, 1))
         if nearly <= scores.max() <= above:
             rounds = (COOL,)
+    noise = draw_noise(problem.seed, effort.steps, *u.shape)
     for i, plan in enumerate(rounds):
         if i:
             kept = feasible_pool.best(plan.kept // 2, 1)
@@ -90,15 +92,28 @@ def annealed(
         scale[kernels] = 0.7 if plan.moves_depth else 0.0
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
-        noise = draw_noise(problem.seed + i, effort.steps, *u.shape)
-        result = anneal(search.form, search.data, lattice, u, prices, scale, temperatures, noise)
+        # To a chain that goes on from where the same steps ended, these would be of little use.
+        dealt = Noise(*(part[..., rng.permutation(chains)] for part in noise))
+        result = anneal(search.form, search.data, lattice, u, prices, scale, temperatures, dealt)
         search.candidates += chains * effort.steps
         feasible_pool.add(result.best, result.objective)
         merit_pool.add(result.last, result.merit)
+        if _agree(result, feasible_pool, effort):
+            break
     found = feasible_pool.best(effort.pairs // 2, 2) + merit_pool.best(effort.pairs // 2, 2)
     if len(feasible_pool.points):
         return found
     return [*found, feasible.smallest_network(prepared), feasible.widest_network(prepared)]
+
+
+def _agree(result: Chains, pool: "_Pool", effort: Effort) -> bool:
+    """Whether chains that did not begin at the starts have found the best network each by itself.
+
+    In small spaces most do so in the first round, and later rounds then find nothing better.
+    """
+    best = max((value for value, _ in pool.points.values()), default=np.inf)
+    apart = result.objective[1::2]
+    return int((apart >= best - 1e-12 * abs(best)).sum()) >= effort.agreed
 
 
 def _crossed(u: np.ndarray, parts: Layout, rng: np.random.Generator) -> np.ndarray:
