@@ -92,9 +92,9 @@ def annealed(
         scale[kernels] = 0.7 if plan.moves_depth else 0.0
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
-        # To a chain that goes on from where the same steps ended, these would be of little use.
-        dealt = Noise(*(part[..., rng.permutation(chains)] for part in noise))
-        result = anneal(search.form, search.data, lattice, u, prices, scale, temperatures, dealt)
+        if i:  # In the order in which they led here, the same steps would find little more.
+            noise = Noise(*(part[rng.permutation(effort.steps)] for part in noise))
+        result = anneal(search.form, search.data, lattice, u, prices, scale, temperatures, noise)
         search.candidates += chains * effort.steps
         feasible_pool.add(result.best, result.objective)
         merit_pool.add(result.last, result.merit)
