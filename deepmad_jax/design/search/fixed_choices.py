@@ -162,9 +162,8 @@ class _Batch:
         # What no free unknown can change would leave the constraints no interior.
         bound = np.abs(of_free[terms:]).max(-1, initial=0.0) > 1e-12
         self.shared = np.concatenate([distinct, of_free[terms:][bound]])
-        self.outer = (self.shared[:, :, None] * self.shared[:, None, :]).reshape(
-            len(self.shared), -1
-        )
+        outer = self.shared[:, :, None] * self.shared[:, None, :]
+        self.outer = outer.reshape(len(outer), len(free) ** 2)
         shapes = (constants[:, terms:] + fixed.at_zero)[:, bound]
         slopes = self._by_x(self.shared[self.num_terms :])
         self.shapes = np.where(np.abs(slopes).max(-1, initial=0.0) < 1e-12, -1.0, shapes)

@@ -6,6 +6,7 @@ last, over the chains, several numbers at a time: annealing takes about half of 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -37,7 +38,7 @@ def over_last(f: Callable[..., Any]) -> Callable[..., Any]:
     def mapped(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
         size = leaves[0].shape[-1]
-        one = [jax.ShapeDtypeStruct(leaf.shape[:-1], leaf.dtype) for leaf in leaves]
+        one = [jnp.zeros(leaf.shape[:-1], leaf.dtype) for leaf in leaves]
         program, shapes = jax.make_jaxpr(
             lambda *values: f(*jax.tree.unflatten(tree, values)), return_shape=True
         )(*one)
@@ -49,7 +50,7 @@ def over_last(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run(program: Any, args: list[Mapped], size: int) -> list[Mapped]:
-    jaxpr, known = program.jaxpr, {}
+    jaxpr, known = program.jaxpr, dict[Any, Mapped]()
     known.update(zip(jaxpr.constvars, ((c, False) for c in program.consts), strict=True))
     known.update(zip(jaxpr.invars, args, strict=True))
 
@@ -98,8 +99,7 @@ def _step(step: Any, inputs: list[Mapped], size: int) -> list[Mapped]:
         result = step.primitive.bind(x, **options)
     else:
         axes = [-1 if has else None for _, has in inputs]
-        by_vmap = jax.vmap(lambda *v: step.primitive.bind(*v, **options), axes, -1)
-        result = by_vmap(*values)
+        result = jax.vmap(partial(step.primitive.bind, **options), axes, -1)(*values)
     return [(y, True) for y in (result if step.primitive.multiple_results else [result])]
 
 
