@@ -35,6 +35,11 @@ class Layout:
         return 0
 
     @functools.cached_property
+    def stem_alone(self) -> slice:
+        """The same, as a run of one."""
+        return slice(0, 1)
+
+    @functools.cached_property
     def width(self) -> slice:
         return self._run(0)
 

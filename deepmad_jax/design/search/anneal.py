@@ -20,7 +20,7 @@ from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.evaluate import REAL_SLACK, Data, Form, evaluate, shares_spent
 from deepmad_jax.design.program.lattice import Lattice, repair, structural_violation, to_point
 from deepmad_jax.design.search.lanes import over_last
-from deepmad_jax.design.search.moves import Noise, Parts, moved, parts_of, whole_steps
+from deepmad_jax.design.search.moves import Noise, Parts, moved, parts_of, steps_of, whole_steps
 
 STRICTNESS = 1.5
 """What overspending costs, in relaxed multipliers: above 1, or chains would leave the budgets."""
@@ -112,8 +112,8 @@ def _anneal(
 
     def step(carry, inputs):  # type: ignore[no-untyped-def]
         at, value, best, best_value = carry
-        jump, trade, log_uniform, cooling = inputs
-        candidate = moved(lattice, at, jump, trade)
+        coordinate, jump, trade, log_uniform, cooling = inputs
+        candidate = moved(lattice, at, steps_of(coordinate, jump, len(scale)), trade)
         new_value, feasible_value = jax.lax.cond(
             always, over_last(merit), lambda _: (worst, worst), candidate
         )
@@ -126,11 +126,11 @@ def _anneal(
 
     steps = noise.jump.shape[0]
     cooling = 0.01 ** (jnp.arange(steps) / steps)
-    jumps = parts_of(whole_steps(noise.jump, scale, cooling))
+    jumps = whole_steps(noise, scale, cooling)
     # The start is not evaluated apart, which would compile the program twice: no move improves on
     # minus infinity, so the first step is taken whatever it is.
     first = parts_of(start)
-    inputs = (jumps, noise.trade, noise.log_uniform, cooling)
+    inputs = (noise.coordinate, jumps, noise.trade, noise.log_uniform, cooling)
     carry, _ = jax.lax.scan(step, (first, worst, first, worst), inputs)
     last, merits, best, values = carry
     return Chains(_together(last), merits, _together(best), values)

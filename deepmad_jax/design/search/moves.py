@@ -34,13 +34,16 @@ class Noise(NamedTuple):
     """All random numbers of a run, drawn beforehand: the loop then compiles without a generator.
 
     Attributes:
-        jump: standard normal where a coordinate moves, else 0, (steps, 1 + 4 S, chains), float32.
+        coordinate: the `MOST_MOVED` coordinates that each step moves, some perhaps by nothing,
+            (steps, moved, chains), int8.
+        jump: by how much, in sizes of a step: standard normal, or 0, same shape, float32.
         trade: exponent with which a stage's widths pay for what else changes in it, (steps,
             chains), float32; negative for not at all, and then equal widths move together, or
             below `EQUALISED` a width takes its neighbour's.
         log_uniform: logarithms of uniform numbers, (steps, chains), float32.
     """
 
+    coordinate: np.ndarray
     jump: np.ndarray
     trade: np.ndarray
     log_uniform: np.ndarray
@@ -54,31 +57,26 @@ EXCHANGED = 0.2
 """Share of the steps that exchange depth between two stages instead."""
 
 
-# The rounds of one search are few; a process that tries many seeds and forms forgets the oldest.
-@lru_cache(maxsize=8)
+# 2.5 MB each, in a process that designs for the same number of stages again and again.
+@lru_cache(maxsize=40)
 def draw_noise(seed: int, steps: int, chains: int, size: int) -> Noise:
     """The noise of a seed."""
     rng = np.random.default_rng(seed)
-    shape, count, parts = (steps, chains), chains * steps, Layout.of_size(size)
-    stages, depths = parts.stages, np.arange(size)[parts.depth]
-    jump = np.zeros((steps, size, chains), np.float32)
-    step, chain = np.divmod(np.arange(count), chains)
-    for i in range(MOST_MOVED):
-        moved = 1.0 if i == 0 else rng.random(count, dtype=np.float32) < 0.5
-        length = rng.standard_normal(count, dtype=np.float32) * moved
-        jump[step, rng.integers(size, size=count), chain] += length
-    if stages > 1:
-        chosen = np.flatnonzero(rng.random(count, dtype=np.float32) < EXCHANGED)
-        gains = rng.integers(stages, size=chosen.size)
-        loses = (gains + rng.integers(1, stages, size=chosen.size)) % stages
-        step, chain = step[chosen], chain[chosen]
-        jump[step, :, chain] = 0.0
-        jump[step, depths[gains], chain] = 0.5
-        jump[step, depths[loses], chain] = -0.5
-    trade = rng.uniform(LEAST_TRADE, 1.0, shape).astype(np.float32)
+    parts, shape = Layout.of_size(size), (steps, MOST_MOVED, chains)
+    coordinate = rng.integers(size, size=shape, dtype=np.int8)
+    jump = rng.standard_normal(shape, dtype=np.float32)
+    jump[:, 1:] *= rng.random(jump[:, 1:].shape, dtype=np.float32) < 0.5
+    if parts.stages > 1:
+        step, chain = np.nonzero(rng.random((steps, chains), dtype=np.float32) < EXCHANGED)
+        gains = rng.integers(parts.stages, size=step.size)
+        loses = (gains + rng.integers(1, parts.stages, size=step.size)) % parts.stages
+        depths = np.arange(size)[parts.depth]
+        for i, (which, by) in enumerate(((gains, 0.5), (loses, -0.5), (gains, 0.0))):
+            coordinate[step, i, chain], jump[step, i, chain] = depths[which], by
+    trade = rng.uniform(LEAST_TRADE, 1.0, (steps, chains)).astype(np.float32)
     # 1 - random() lies in (0, 1], whose logarithm is finite.
-    log_uniform = np.log1p(-rng.random(shape, dtype=np.float32))
-    return Noise(jump, trade, log_uniform)
+    log_uniform = np.log1p(-rng.random((steps, chains), dtype=np.float32))
+    return Noise(coordinate, jump, trade, log_uniform)
 
 
 def parts_of(u: Array) -> Parts:
@@ -88,20 +86,34 @@ def parts_of(u: Array) -> Parts:
     return Parts(*(u[..., part, :] for part in parts))
 
 
-def whole_steps(jump: Array, scale: Array, cooling: Array) -> Array:
-    """Steps of about ``scale``, at least one where a coordinate moves at all, float32.
+def whole_steps(noise: Noise, scale: Array, cooling: Array) -> Array:
+    """Steps of about ``scale``, at least one where a coordinate moves at all, as `Noise.jump`.
 
     Long steps find the region, single ones the optimum in it.
 
     Args:
-        jump: see `Noise`.
+        noise: see there.
         scale: typical size of a step in each coordinate at first, 0 for none, (1 + 4 S,); sizes
             above 1 shrink to 1.
         cooling: temperatures as shares of the first, (steps,).
     """
-    sizes = jnp.where(scale > 1, 1.0 + (scale - 1.0) * cooling[:, None], scale)[..., None]
-    whole = jnp.maximum(jnp.rint(jnp.abs(jump) * sizes), 1.0)
-    return jnp.where(sizes > 0, jnp.sign(jump) * whole, 0.0).astype(jnp.float32)
+    sizes = scale.astype(jnp.float32)[noise.coordinate]
+    sizes = jnp.where(sizes > 1, 1.0 + (sizes - 1.0) * cooling[:, None, None], sizes)
+    whole = jnp.maximum(jnp.rint(jnp.abs(noise.jump) * sizes), 1.0)
+    return jnp.where(sizes > 0, jnp.sign(noise.jump) * whole, 0.0).astype(jnp.float32)
+
+
+def steps_of(coordinate: Array, jump: Array, size: int) -> Parts:
+    """Steps of all ``size`` coordinates, from those that move, both (moved, chains)."""
+    at = Layout.of_size(size)
+    rows = np.arange(size, dtype=np.int8)
+
+    def part(which: slice) -> Array:
+        here = coordinate[:, None] == rows[which, None]
+        return jnp.where(here, jump[:, None], 0.0).sum(0)
+
+    stem, *others = map(part, (at.stem_alone, at.width, at.inner, at.kernel, at.depth))
+    return Parts(stem[0], *others)
 
 
 def moved(lattice: Lattice, at: Parts, step: Parts, trade: Array) -> Parts:

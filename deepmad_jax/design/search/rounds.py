@@ -18,7 +18,7 @@ from deepmad_jax.design.relaxation.solve import Solution
 from deepmad_jax.design.search.anneal import Chains, anneal
 from deepmad_jax.design.search.ascent import INFEASIBLE, Ascent
 from deepmad_jax.design.search.effort import COOL, Effort
-from deepmad_jax.design.search.moves import Noise, draw_noise
+from deepmad_jax.design.search.moves import draw_noise
 
 
 class Starts(NamedTuple):
@@ -82,7 +82,6 @@ def annealed(
         nearly, above = (starts.ceiling * (1.0 + sign * effort.near) for sign in (-1, 1))
         if nearly <= scores.max() <= above:
             rounds = (COOL,)
-    noise = draw_noise(problem.seed, effort.steps, *u.shape)
     for i, plan in enumerate(rounds):
         if i:
             kept = feasible_pool.best(plan.kept // 2, 1)
@@ -92,8 +91,7 @@ def annealed(
         scale[kernels] = 0.7 if plan.moves_depth else 0.0
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
-        if i:  # In the order in which they led here, the same steps would find little more.
-            noise = Noise(*(part[rng.permutation(effort.steps)] for part in noise))
+        noise = draw_noise(problem.seed + i, effort.steps, *u.shape)
         result = anneal(search.form, search.data, lattice, u, prices, scale, temperatures, noise)
         search.candidates += chains * effort.steps
         feasible_pool.add(result.best, result.objective)

@@ -78,13 +78,34 @@ def test_steps_end_inside_the_bounds_and_no_inner_width_is_out_of_its_ratio():
 
 def test_noise_moves_one_to_three_coordinates_or_trades_a_block():
     noise = moves.draw_noise(3, 40, 16, len(START))
-    assert noise.jump.shape == (40, len(START), 16)
-    count = (noise.jump != 0).sum(1)
+    jump = np.zeros((40, len(START), 16))
+    step, _, chain = np.indices(noise.jump.shape)
+    np.add.at(jump, (step, noise.coordinate, chain), noise.jump)
+    count = (jump != 0).sum(1)
     assert set(np.unique(count)) == {1, 2, 3}
-    depths = noise.jump[:, 10:]
+    depths = jump[:, 10:]
     trades = (np.abs(depths) == 0.5).sum(1) == 2
     assert (count[trades] == 2).all()
     assert (depths.sum(1)[trades] == 0).all()
     assert trades.mean() == pytest.approx(moves.EXCHANGED, abs=0.05)
     assert np.isfinite(noise.log_uniform).all()
     assert (noise.log_uniform <= 0).all()
+
+
+def test_steps_are_as_long_as_the_scale_says_and_shorten_as_it_cools():
+    noise = moves.draw_noise(0, 50, 20, len(START))
+    scale = np.where(np.arange(len(START)) < 4, 7.0, 0.5)
+    scale[-1] = 0.0
+    with jax.enable_x64(True):
+        whole = np.asarray(moves.whole_steps(noise, scale, np.geomspace(1.0, 1e-3, 50)))
+    moves_at_all = noise.jump != 0
+    assert (whole[moves_at_all & (noise.coordinate == len(START) - 1)] == 0).all()
+    assert (np.abs(whole)[moves_at_all & (noise.coordinate < len(START) - 1)] >= 1).all()
+    wide = noise.coordinate < 4
+    first, last = (np.abs(whole)[part][wide[part]].mean() for part in (slice(5), slice(-5, None)))
+    assert first > 3 * last
+    with jax.enable_x64(True):
+        steps = moves.steps_of(noise.coordinate[0], whole[0], len(START))
+    expected = np.zeros((len(START), 20))
+    np.add.at(expected, (noise.coordinate[0], np.arange(20)), whole[0])
+    np.testing.assert_array_equal(np.concatenate([np.atleast_2d(p) for p in steps]), expected)
