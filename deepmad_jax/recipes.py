@@ -78,6 +78,28 @@ CIFAR_RECIPE: Fields = {
     "data.eval_crop": 0.875,
 }
 
+DIGITS_RECIPE: Fields = {
+    "data.source": "digits",
+    "data.train_augment": "shift",
+    "data.flip": 0.0,
+    "design.stem_width": (4, 32),
+    "design.resolution": 16,
+    "design.in_channels": 1,
+    "design.classes": 10,
+    "train.epochs": 20.0,
+    "train.warmup_epochs": 2.0,
+    "train.cooldown_epochs": 0.0,
+    "train.batch_size": 64,
+    "train.eval_batch_size": 360,
+    "train.learning_rate": 0.1,
+    "train.weight_decay": 5e-4,
+    "train.batch_norm_momentum": 0.1,
+    "train.dtype": "float32",
+    "train.eval_every_epochs": 5.0,
+    "train.checkpoint_every_epochs": 5.0,
+}
+"""Ours, for scikit-learn's digits at 16 pixels, on `CIFAR_SPACE`."""
+
 MEASURED_ON_CPU: Fields = {
     "jobs": ("measure", "design", "verify"),
     "design.resolution": 64,

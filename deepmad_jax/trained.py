@@ -9,7 +9,13 @@ from flax import nnx
 
 from deepmad_jax.arch import Architecture, reference
 from deepmad_jax.errors import MissingData, UserError
-from deepmad_jax.interop import classes_of, embedded_architecture, load_into, read_weights
+from deepmad_jax.interop import (
+    classes_of,
+    embedded_architecture,
+    from_network,
+    load_into,
+    read_weights,
+)
 from deepmad_jax.nets import Network
 from deepmad_jax.train import Checkpoints
 
@@ -89,6 +95,16 @@ def filled(
     net = _abstract(arch, dtype)
     fill(net, arch.name, variables, where)
     return net
+
+
+def at_size(net: Network, arch: Architecture) -> Network:
+    """The network for images as large as ``arch`` has them; tables of positions are resized."""
+    if net.arch.size_px == arch.size_px:
+        return net
+    size = {"resolution": arch.resolution, "resolution_w": arch.resolution_w}
+    resized = _abstract(dataclasses.replace(net.arch, **size), net.dtype)
+    load_into(resized, from_network(net))
+    return resized
 
 
 def architecture_of_run(path: Path) -> Architecture:

@@ -18,20 +18,22 @@ ALLOWED = {
     "design": {"arch"},
     "nets": {"arch"},
     "interop": {"arch", "nets"},
-    "report": {"arch"},
-    "config": {"arch", "design"},
+    "paper": {"arch"},
+    "report": {"arch", "paper"},
+    "config": {"arch", "design", "paper"},
     "data": {"config"},
     "measure": {"arch", "config", "design", "nets"},
     "train": {"config"},
-    "tasks": {"arch", "config", "data", "interop", "nets", "train", "trained"},
+    "tasks": {"arch", "config", "data", "fetched", "interop", "nets", "train", "trained"},
+    "fetched": {"data"},
     "trained": {"arch", "interop", "nets", "train"},
     "library": {"arch", "design", "interop", "nets", "report", "trained"},
     "recipes": {"design"},
     "compared_recipes": {"recipes"},
     "processes": set(),
     "jobs": {
-        *("arch", "config", "design", "library", "measure", "processes", "report", "tasks"),
-        "train",
+        *("arch", "config", "design", "library", "measure", "paper", "processes", "report"),
+        *("tasks", "train"),
     },
     "interrupts": set(),
     "compiled": set(),
@@ -156,7 +158,7 @@ def test_no_way_of_importing_is_overlooked(text, found):
 
 
 def test_runner_and_protocol_of_tasks_import_no_task():
-    runners = ("run", "prepared", "rates", "average")
+    runners = ("run", "prepared", "rates", "average", "given")
     for module in (f"deepmad_jax.tasks.{name}" for name in (*runners, "task")):
         tasks = {n for n in GRAPH[module] if n.startswith("deepmad_jax.tasks")}
         assert tasks <= {"deepmad_jax.tasks.task", "deepmad_jax.tasks.prepared"}, module

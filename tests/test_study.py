@@ -54,13 +54,13 @@ def trained(monkeypatch):
 def test_parts_leave_one_table_and_a_lost_one_is_found_and_done_again(tmp_path, trained, capsys):
     assert run(tmp_path, *part(0, 3)) == 0
     said = capsys.readouterr().out
-    assert "2 of 4 networks are in" in said
+    assert "2 of 4 trainings are in" in said
     assert "Not yet: 1, 2, of part 1, 2 of 3" in said
     assert run(tmp_path, *part(2, 3)) == 0
     assert "Not yet: 1, of part 1 of 3" in capsys.readouterr().out
     assert trained == [0, 3, 2]
     assert run(tmp_path) == 0
-    assert "4 of 4 networks are in" in capsys.readouterr().out
+    assert "4 of 4 trainings are in" in capsys.readouterr().out
     assert trained == [0, 3, 2, 1]
 
     rows = table(tmp_path)
@@ -121,3 +121,75 @@ def test_parts_of_a_sweep_leave_one_table_when_all_are_there(tmp_path, capsys):
     with (tmp_path / "sweep.csv").open() as file:
         rows = [(float(r["macs_budget"]), float(r["params_budget"])) for r in csv.DictReader(file)]
     assert rows == [(2e5, 5e3), (2e5, 10e3), (4e5, 5e3), (4e5, 10e3)]
+
+
+LISTED = (
+    "--config.study.runs=design.rho=0.2,design.rho=0.3 design.seed=1,zoo:cifar100 name=resnet56",
+    "--config.study.seeds=3,5",
+)
+
+
+def test_listed_runs_are_trained_for_every_seed_each_in_the_folder_of_a_run_alone(
+    tmp_path, monkeypatch
+):
+    configs = []
+
+    def train(config, workdir):
+        configs.append((workdir.name, config))
+        top1 = {3: 0.5, 5: 0.7}[config.train.seed]
+        line = {"split": "eval", "step": 7, "top1": top1, "best_top1": 1, "best_step": 7}
+        (workdir / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+
+    monkeypatch.setattr(studies, "train", train)
+    assert run(tmp_path, *LISTED, *part(0, 2)) == 0
+    assert run(tmp_path, *LISTED, *part(1, 2)) == 0
+    names = ["digits_rho0.2", "digits_rho0.3_seed1", "resnet56"]
+    assert [name for name, _ in configs[:3]] == [f"{name}_seed3" for name in names]
+    # A config file's run is that file's own, whatever the study's config says.
+    assert (configs[2][1].architecture, configs[2][1].data.name) == (
+        "resnet56:classes=100",
+        "cifar100",
+    )
+    assert configs[2][1].train.epochs == 1440
+    rho = [configs[i][1].design.rho for i in (0, 1)]
+    assert (rho, configs[1][1].design.seed, configs[0][1].train.epochs) == ([0.2, 0.3], 1, 1)
+    assert all(config.study.runs == () and config.part.count == 1 for _, config in configs)
+    designed = Architecture.load(tmp_path / "digits_rho0.2_seed3" / "architecture.json")
+    assert designed.classes == 10
+    assert json.loads((tmp_path / "digits_rho0.2_seed5/design.json").read_text())["rho"] <= 0.2
+
+    with (tmp_path / "study_runs.csv").open() as file:
+        first = next(csv.DictReader(file))
+    # Student's t with one degree of freedom: 12.706 at 95 %, of any table.
+    half = 12.706 * (0.2 / 2**0.5) / 2**0.5
+    assert first["run"] == "rho0.2"
+    assert float(first["top1_mean"]) == pytest.approx(0.6)
+    assert float(first["top1_low"]) == pytest.approx(0.6 - half, abs=1e-4)
+    assert float(first["top1_deviation"]) == pytest.approx(0.2 / 2**0.5)
+    page = (tmp_path / "study.html").read_text()
+    assert "60.00 ± 127.06 (n = 2)" in page
+    assert "6 of 6 trainings are done." in page
+
+
+def test_parquet_has_the_rows_of_the_csv(tmp_path, trained):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert run(tmp_path) == 0
+    rows = parquet.read_table(tmp_path / "study.parquet").to_pylist()
+    assert [row["top1"] for row in rows] == [0.0, 0.1, None, 0.3]
+    assert [str(row["rho"]) for row in rows] == [row["rho"] for row in table(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--config.study.seeds=1,1",), "seeds is (1, 1), where one stands twice"),
+        (("--config.study.runs=design.rho=0.2 fast",), "'fast' sets no field"),
+        (("--config.study.runs=design.rho=0.2,train.momentum=0.2 name=digits_rho0.2",),
+         "two runs called digits_rho0.2"),
+        (("--config.study.runs=nothing.py:x",), "There is no config file nothing.py"),
+        (("--config.study.runs=design.roh=0.2",), "did you mean 'rho'?"),
+    ],
+)  # fmt: skip
+def test_a_list_of_runs_that_cannot_be_is_refused(tmp_path, capsys, flags, said):
+    assert run(tmp_path, *flags) == 2
+    assert said in capsys.readouterr().err

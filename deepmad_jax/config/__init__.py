@@ -14,6 +14,7 @@ from deepmad_jax.arch.reference import from_file, published
 from deepmad_jax.config.data import DataConfig
 from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.measure import MeasureConfig
+from deepmad_jax.config.paper import PaperConfig
 from deepmad_jax.config.parse import (
     default_config,
     differing_fields,
@@ -24,6 +25,7 @@ from deepmad_jax.config.parse import (
 from deepmad_jax.config.rates import RatesConfig
 from deepmad_jax.config.run import EXPORTS, JOBS, TASKS, Config
 from deepmad_jax.config.segment import SegmentConfig
+from deepmad_jax.config.study import StudyConfig
 from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.config.video import VideoConfig
 from deepmad_jax.config.watch import WatchConfig
@@ -38,8 +40,10 @@ __all__ = [
     "DataConfig",
     "DetectConfig",
     "MeasureConfig",
+    "PaperConfig",
     "RatesConfig",
     "SegmentConfig",
+    "StudyConfig",
     "TrainConfig",
     "VideoConfig",
     "WatchConfig",

@@ -60,6 +60,8 @@ class DataConfig:
         mix_groups: 1 mixes the whole batch of all devices by one draw; N draws for each of N groups
             of neighbouring images, which are mixed among themselves (see `tasks.classify.mixing`).
         eval_crop: share of the image's short side kept by the evaluation's centre crop.
+        eval_px: sides at which evaluation images are looked at, whose probabilities are averaged;
+            empty: the network's own alone. Networks of convs take any.
         grow_px: sides of the training images in the first parts of the training; in the last part
             they have the network's own. Of n sides each part is 1 / (n + 1) of all steps. Empty:
             always the network's own (see `data.growing`).
@@ -91,6 +93,7 @@ class DataConfig:
     normalise: Annotated[str, OneOf(NORMALISATIONS)] = "own"
     mix_groups: Count = 1
     eval_crop: SomeShare = 0.95
+    eval_px: tuple[Pixels, ...] = ()
     grow_px: tuple[Pixels, ...] = ()
     corrupt_share: Share = 0.001
     unlabelled: Annotated[str, OneOf(UNLABELLED)] = "refuse"

@@ -6,8 +6,10 @@ from typing import Annotated
 from deepmad_jax.config.data import DataConfig
 from deepmad_jax.config.detect import DetectConfig
 from deepmad_jax.config.measure import MeasureConfig
+from deepmad_jax.config.paper import PaperConfig
 from deepmad_jax.config.rates import RatesConfig
 from deepmad_jax.config.segment import SegmentConfig
+from deepmad_jax.config.study import StudyConfig
 from deepmad_jax.config.train import TrainConfig
 from deepmad_jax.config.video import VideoConfig
 from deepmad_jax.config.watch import WatchConfig
@@ -20,7 +22,7 @@ from deepmad_jax.fields import Count, FilePath, Limit, OneOf, Share, Title, Whic
 JOBS = (
     "design", "train", "evaluate", "describe", "compare", "sample", "sweep", "certify", "export",
     "sensitivity", "perceptron", "study", "detect", "segment", "video", "rates", "average",
-    "measure", "verify",
+    "measure", "verify", "paper",
 )  # fmt: skip
 """What ``config.jobs`` may hold; they run in the order given."""
 
@@ -51,10 +53,14 @@ class Config:
         average: how many of the last checkpoints the ``average`` job takes the mean of.
         sweep: the budgets of the ``sweep`` job.
         sample: the draw of the ``sample`` job, which stands in for ``design``, and of ``study``.
+        paper: which of the paper's tables and figures the ``paper`` job makes.
+        study: the trainings of the ``study`` job, where they are not that draw's networks.
         part: which of the designs of the ``sweep`` and ``study`` jobs this process does.
         perceptron: what the ``perceptron`` job designs and trains.
         checkpoint: which one the ``evaluate`` and ``export`` jobs take: ``newest``, or ``best`` by
             the run's own evaluations.
+        weights: what the ``evaluate`` job looks at in place of the workdir's checkpoint: the folder
+            of a classifier's run, a file of weights, or the address of one.
         certify_seconds: how long the ``certify`` job tightens its bound.
         certify_search: share of that time in which it looks for better networks.
         export: which of `EXPORTS` the ``export`` job writes.
@@ -79,9 +85,12 @@ class Config:
     average: Count = 3
     sweep: Sweep = dataclasses.field(default_factory=Sweep)
     sample: Sampling = dataclasses.field(default_factory=Sampling)
+    paper: PaperConfig = dataclasses.field(default_factory=PaperConfig)
+    study: StudyConfig = dataclasses.field(default_factory=StudyConfig)
     part: Part = dataclasses.field(default_factory=Part)
     perceptron: MlpProblem = dataclasses.field(default_factory=MlpProblem)
     checkpoint: WhichCheckpoint = "newest"
+    weights: FilePath | None = None
     certify_seconds: Limit = 60.0
     certify_search: Share = 0.3
     export: tuple[Annotated[str, OneOf(EXPORTS)], ...] = ("safetensors", "tinynas")
@@ -92,3 +101,13 @@ class Config:
         settle(self)
         if not self.jobs:
             raise InvalidConfig(f"jobs is empty; name at least one of {', '.join(JOBS)}.")
+        if self.weights and self.task != "classify":
+            raise InvalidConfig(
+                f"weights is {self.weights}, but only classifiers are evaluated by it: give the "
+                "run's own folder as --workdir."
+            )
+        if self.train.pretrained and (self.task != "classify" or "perceptron" in self.jobs):
+            raise InvalidConfig(
+                f"train.pretrained is {self.train.pretrained}, but only a classifier begins with "
+                "it: other tasks have a field of that name of their own, such as detect.pretrained."
+            )

@@ -55,6 +55,9 @@ class TrainConfig:
         sparsity_every: steps after which places of zeros move.
         sparsity_moved: greatest share of a kernel's weights that move at once.
         label_smoothing: share of the target spread evenly over the classes.
+        pretrained: weights that a classifier begins with, of the same layers: a run's folder, a
+            file of weights, or the address of one. They may be of images of another size; for
+            other classes the classifier is fresh. None begins afresh.
         teacher: a run's folder or a file of weights, whose answers are learned besides the labels.
         teacher_architecture: of the weights, where nothing beside the file says it: a published
             network or a file, as ``config.architecture``.
@@ -106,6 +109,7 @@ class TrainConfig:
     sparsity_every: Count = 2000
     sparsity_moved: Share = 0.5
     label_smoothing: ShareBelowOne = 0.1
+    pretrained: FilePath | None = None
     teacher: FilePath | None = None
     teacher_architecture: FilePath | None = None
     distillation: Annotated[str, OneOf(DISTILLATIONS)] = "hard"

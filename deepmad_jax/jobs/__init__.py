@@ -11,6 +11,7 @@ from deepmad_jax.jobs.design import certify, design, sample, sensitivity, sweep
 from deepmad_jax.jobs.detect import detect
 from deepmad_jax.jobs.export import export
 from deepmad_jax.jobs.measure import measure, verify
+from deepmad_jax.jobs.paper import paper
 from deepmad_jax.jobs.segment import segment
 from deepmad_jax.jobs.show import compare, describe
 from deepmad_jax.jobs.studies import study
@@ -37,6 +38,7 @@ DISPATCH: dict[str, Callable[[Config, Path], None]] = {
     "segment": segment,
     "measure": measure,
     "verify": verify,
+    "paper": paper,
     "video": video,
 }
 """What ``config.jobs`` may hold (`config.JOBS`) -> what it does."""

@@ -1,31 +1,27 @@
-"""Many networks trained alike, over as many processes and hosts as there are: one table of them.
+"""Many trainings, over as many processes and hosts as there are: one table of them.
 
-Each network has a folder of the workdir, a run like any other. Whoever ends last leaves the whole
-table; what a lost process leaves out is missing there, and done by whoever is given the command
-next.
+Each training (`trainings`) has a folder of the workdir, a run like any other. Whoever ends last
+leaves the whole table; what a lost process leaves out is missing there, and done by whoever is
+given the command next.
 """
 
-import csv
-import dataclasses
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 from deepmad_jax.arch import cost, layer_table
-from deepmad_jax.arch.spec import Architecture
 from deepmad_jax.config import Config
 from deepmad_jax.errors import UserError
-from deepmad_jax.jobs.design import drawn
 from deepmad_jax.jobs.training import train
-from deepmad_jax.jobs.workdir import finite, read_json, refuse_to_mix, settle, write
+from deepmad_jax.jobs.trainings import Training, trainings_of
+from deepmad_jax.jobs.workdir import finite, read_json, refuse_to_mix, write
 
 RESULT = "result.json"
-"""In the folder of a network that is trained: its row."""
+"""In the folder of a training that is done: its row."""
 
 
 def study(config: Config, workdir: Path) -> None:
-    """Trains this part of ``config.sample``'s networks; writes ``study.csv``."""
+    """Does this part of the study's trainings; writes ``study.csv`` and what is made of it."""
     import jax
 
     if jax.process_count() > 1:
@@ -34,39 +30,29 @@ def study(config: Config, workdir: Path) -> None:
             "themselves, each with its own --config.part.index of --config.part.count, in place "
             "of --distributed."
         )
-    count, part = config.sample.count, config.part
-    mine = part.of(range(count))
-    print(f"Drawing {count} architectures, to train {len(mine)} of them ...", flush=True)
-    networks = drawn(config)
+    trainings = trainings_of(config)
+    mine = config.part.of(range(len(trainings)))
+    print(f"Of {len(trainings)} trainings this does {len(mine)} ...", flush=True)
     for index in mine:
-        _train(config, workdir, index, networks[index])
+        _train(trainings[index], index, workdir)
         jax.clear_caches()  # of steps that no other network has
-    _tabulate(config, workdir)
+    _tabulate(config, trainings, workdir)
 
 
-def _train(config: Config, workdir: Path, index: int, network: Architecture) -> None:
-    """Leaves the network's `RESULT`, unless it is there; goes on from its last checkpoint."""
+def _train(training: Training, index: int, workdir: Path) -> None:
+    """Leaves the training's `RESULT`, unless it is there; goes on from its last checkpoint."""
     from deepmad_jax.design.program.levels import numbers_of
     from deepmad_jax.train import Diverged
     from deepmad_jax.train.logbook import last_line_of_the_run
 
-    folder = _folder(workdir, index)
+    folder, own = workdir / training.folder, training.config
     folder.mkdir(exist_ok=True)
-    # As configs/random_cifar.py:INDEX alone would have it.
-    own = dataclasses.replace(
-        config,
-        name=f"{config.name}_{index}",
-        jobs=("sample", "train", "evaluate"),
-        sample=dataclasses.replace(config.sample, index=index),
-        part=type(config.part)(),
-    )
-    network = dataclasses.replace(network, name=own.name)
     refuse_to_mix(own, folder)
-    settle(own, folder, network)
+    network = training.settle_in(folder)
     if (folder / RESULT).exists():
-        print(f"Network {index} is trained.", flush=True)
+        print(f"Training {index}, {training.folder}, is done.", flush=True)
         return
-    print(f"Training network {index} in {folder} ...", flush=True)
+    print(f"Training {index} in {folder} ...", flush=True)
     reason = None
     try:
         train(own, folder)
@@ -75,6 +61,8 @@ def _train(config: Config, workdir: Path, index: int, network: Architecture) -> 
     rows, numbers = layer_table(network), numbers_of(network)
     result = {
         "index": index,
+        "run": training.run,
+        "seed": own.train.seed,
         "rho": numbers["rho"],
         "entropy": numbers["entropy"],
         "layers": numbers["layers"],
@@ -87,28 +75,25 @@ def _train(config: Config, workdir: Path, index: int, network: Architecture) -> 
     write(folder / RESULT, json.dumps(finite(result), indent=1))
 
 
-def _tabulate(config: Config, workdir: Path) -> None:
-    """Writes the table of all networks that are trained by now, and says which are not."""
-    count = config.sample.count
-    paths = {index: _folder(workdir, index) / RESULT for index in range(count)}
-    results: dict[int, dict[str, Any]] = {i: read_json(p) for i, p in paths.items() if p.exists()}
-    # "architecture" last, which is long.
-    names = list(dict.fromkeys(name for row in results.values() for name in row))
-    names = [*(name for name in names if name != "architecture"), "architecture"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(results.values())
-    write(workdir / "study.csv", text.getvalue())
-    said = f"{len(results)} of {count} networks are in {workdir / 'study.csv'}."
-    missing = [index for index in range(count) if index not in results]
+def _tabulate(config: Config, trainings: list[Training], workdir: Path) -> None:
+    """Writes the tables of all trainings that are done by now, and says which are not."""
+    from deepmad_jax.report.study import write_study
+    from deepmad_jax.tasks import TASKS
+
+    results: dict[int, dict[str, Any]] = {}
+    for index, training in enumerate(trainings):
+        path = workdir / training.folder / RESULT
+        if path.exists():
+            # A study that was given more runs since then has other numbers.
+            results[index] = {"run": training.run, **read_json(path), "index": index}
+    measure = TASKS[config.task].best_by
+    rows = [row | {"folder": trainings[index].folder} for index, row in results.items()]
+    write_study(rows, measure, workdir, config.name, len(trainings))
+    said = f"{len(results)} of {len(trainings)} trainings are in {workdir / 'study.csv'}."
+    missing = [index for index in range(len(trainings)) if index not in results]
     if missing:
         said += (
             f" Not yet: {', '.join(map(str, missing))}, of {config.part.those_with(missing)}. "
             "Should one be lost, the command without config.part trains what is missing."
         )
     print(said, flush=True)
-
-
-def _folder(workdir: Path, index: int) -> Path:
-    return workdir / f"{index:03d}"

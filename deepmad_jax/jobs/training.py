@@ -52,6 +52,9 @@ def evaluate(config: Config, workdir: Path) -> None:
     from deepmad_jax.train.logbook import last_line_of_the_run
 
     task = TASKS[config.task]
+    if config.weights is not None:
+        _evaluate_given(task, config, workdir)
+        return
     network = network_of(config, workdir, task)
     # The train job of this command has just evaluated the same state on the same samples.
     just_trained = {"train", "perceptron"} & {*config.jobs[: config.jobs.index("evaluate")]}
@@ -67,6 +70,16 @@ def evaluate(config: Config, workdir: Path) -> None:
         return
     report = _report(workdir)
     print(task.summary(result) + (f" Report: {report}" if report else ""))
+
+
+def _evaluate_given(task: "Task", config: Config, workdir: Path) -> None:
+    """Writes ``evaluation.json``: nothing of the weights' own folder is touched."""
+    from deepmad_jax.tasks.given import evaluate_given
+
+    found = evaluate_given(task, config, workdir)
+    if is_first():
+        write(workdir / "evaluation.json", json.dumps(found, indent=1))
+        print(f"{config.weights}: {task.summary(found)} Saved {workdir / 'evaluation.json'}.")
 
 
 def perceptron(config: Config, workdir: Path) -> None:

@@ -33,25 +33,29 @@ def refuse_to_mix(
     config: Config, workdir: Path, names: tuple[str, ...] = ("design", "data", "train")
 ) -> None:
     """A run goes on only with the ``names`` of its config that its checkpoints were made with."""
-    path = workdir / "config.json"
-    if not (path.exists() and holds_checkpoints(workdir)):
+    if not ((workdir / "config.json").exists() and holds_checkpoints(workdir)):
         return
-    old, new, default = read_json(path), _json_values(config), _json_values(Config())
-    # A named architecture is what counts then, whatever the design's budgets say.
-    names = tuple(name for name in names if not (name == "design" and config.architecture))
-    # An older version may have written the config without fields that there are now.
-    was = {name: {**default[name], **old.get(name, {})} for name in names}
-    parts = (was, {name: new[name] for name in names})
-    differing = [
-        line
-        for line in config_module.differing_fields(*parts)
-        if line.partition(":")[0] not in _MAY_CHANGE
-    ]
+    differing = differing_run(config, workdir, names)
     if differing:
         raise UserError(
             f"{workdir} holds a run with another config ({'; '.join(differing)}). Give the same "
             "values to go on with it, or choose another --workdir for a new run."
         )
+
+
+def differing_run(config: Config, workdir: Path, names: tuple[str, ...]) -> list[str]:
+    """The fields of ``names``, with both values, in which the workdir's run was made otherwise.
+
+    Fields that change nothing in what a run computes are left out.
+    """
+    path = workdir / "config.json"
+    old, new, default = read_json(path), _json_values(config), _json_values(Config())
+    # A named architecture is what counts then, whatever the design's budgets say.
+    names = tuple(name for name in names if not (name == "design" and config.architecture))
+    # An older version may have written the config without fields that there are now.
+    was = {name: {**default[name], **old.get(name, {})} for name in names}
+    lines = config_module.differing_fields(was, {name: new[name] for name in names})
+    return [line for line in lines if line.partition(":")[0] not in _MAY_CHANGE]
 
 
 def architecture_of(config: Config, workdir: Path) -> Architecture:
@@ -116,6 +120,7 @@ def differing_design(config: Config, workdir: Path) -> list[str]:
 _MAY_CHANGE = (
     "data.corrupt_share",
     "data.data_dir",
+    "data.eval_px",
     "data.unlabelled",
     "data.workers",
     "detect.export_nms",

@@ -57,9 +57,13 @@ def accuracy_figure(entries: Mapping[str, ZooEntry], families: tuple[str, ...]) 
         axes.set_xlabel(f"{title}, {'G' if unit == 1e9 else 'M'}")
         for family in families:
             _draw_family(axes, family, entries, i, unit)
-        if i == 1:
-            axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=8)
+    add_legend(fig)
     return fig
+
+
+def add_legend(fig: Figure) -> None:
+    """Names what the right panel shows, beside it."""
+    fig.axes[1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=8)
 
 
 def _draw_family(

@@ -8,8 +8,6 @@ everything but the pictures, and says so.
 import contextlib
 import html
 import json
-import string
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from deepmad_jax.report.read import Run, finite, read
 from deepmad_jax.report.sections import describe, sections
 from deepmad_jax.report.segmentation import section_of
 from deepmad_jax.report.table import printable, to_html
+from deepmad_jax.report.template import write_page
 
 if TYPE_CHECKING:
     from deepmad_jax.report.pictures import Picture
@@ -44,8 +43,8 @@ def write(workdir: str | Path) -> Path:
     for name, picture in (pictures or {}).items():
         (workdir / f"{name}.png").write_bytes(picture.png)
     path = workdir / "report.html"
-    # "replace": a name read from JSON may hold half a surrogate pair, which has no UTF-8.
-    path.write_bytes(_page(workdir, run, pictures).encode("utf-8", "replace"))
+    title, lead = printable(run.arch.name, 200), describe(run.arch).replace(" x ", " × ")
+    write_page(path, title, lead, _body(workdir, run, pictures))
     return path
 
 
@@ -66,7 +65,7 @@ def _draw(run: Run) -> "dict[str, Picture] | None":
     return pictures.draw(run)
 
 
-def _page(workdir: Path, run: Run, pictures: "dict[str, Picture] | None") -> str:
+def _body(workdir: Path, run: Run, pictures: "dict[str, Picture] | None") -> str:
     layers, *others = tables.tables(run.arch, run.design)
     figures = {name: _figure(picture) for name, picture in (pictures or {}).items()}
     parts = [
@@ -82,12 +81,7 @@ def _page(workdir: Path, run: Run, pictures: "dict[str, Picture] | None") -> str
         _source("architecture.json", run.arch.to_dict()),
         _source("config.json", run.config),
     ]
-    template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    return string.Template(template).substitute(
-        title=html.escape(printable(run.arch.name, 200)),
-        lead=html.escape(describe(run.arch).replace(" x ", " × ")),
-        body="\n".join(filter(None, parts)),
-    )
+    return "\n".join(filter(None, parts))
 
 
 def _cards(run: Run) -> str:

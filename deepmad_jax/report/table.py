@@ -1,7 +1,9 @@
 """A table of text cells, rendered for a terminal and as HTML."""
 
+import csv
 import dataclasses
 import html
+import io
 
 COLUMNS = 100
 """Width of a terminal that tables keep within."""
@@ -62,6 +64,13 @@ def to_text(table: Table) -> str:
     if table.total:
         text.insert(-1, rule)
     return "\n".join([table.title, *text, *([table.note] if table.note else [])])
+
+
+def to_csv(table: Table) -> str:
+    """Header and rows, as they are shown."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([table.header, *table.rows])
+    return text.getvalue()
 
 
 def to_html(table: Table) -> str:

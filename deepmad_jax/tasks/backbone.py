@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 from flax import nnx
@@ -10,6 +9,7 @@ from flax import nnx
 from deepmad_jax import trained
 from deepmad_jax.arch import Architecture
 from deepmad_jax.errors import InvalidConfig
+from deepmad_jax.fetched import fetched
 from deepmad_jax.nets import Network
 
 
@@ -60,25 +60,32 @@ def as_backbone(arch: Architecture) -> Architecture:
 
 
 def take_pretrained(net: Network, source: str, field: str) -> None:
-    """Gives a backbone the weights that ``field`` of the config names; those it lacks stay fresh.
+    """Gives a network the weights that ``field`` of the config names; those it lacks stay fresh.
+
+    A classifier of other classes stays fresh too. The images may have another size: tables of
+    positions are resized.
 
     Args:
-        net: of an architecture as `as_backbone` gives it, changed in place.
-        source: a run's workdir, or a file of weights, of a classifier.
+        net: a backbone of an architecture as `as_backbone` gives it, or a whole classifier, changed
+            in place.
+        source: a run's workdir, or a file of weights, of a classifier; or the address of one.
         field: for messages, such as ``config.detect.pretrained``.
     Raises:
         InvalidConfig: no weights there, or of another architecture.
         UserError: weights that cannot be read.
     """
-    weights = nnx.to_flat_state(nnx.state(_classifier(source, net.arch, field)))
-    has = {path for path, _ in nnx.to_flat_state(nnx.state(net))}
-    nnx.update(net, nnx.from_flat_state([item for item in weights if item[0] in has]))
+    found = _classifier(source, net.arch, field)
+    weights = dict(nnx.to_flat_state(nnx.state(found)))
+    taken = [path for path, _ in nnx.to_flat_state(nnx.state(net)) if path in weights]
+    if found.arch.classes != net.arch.classes:
+        taken = [path for path in taken if path[0] != "head"]
+    nnx.update(net, nnx.from_flat_state([(path, weights[path]) for path in taken]))
 
 
 def _classifier(source: str, arch: Architecture, field: str) -> Network:
     """The classifier on ``arch`` with the weights in ``source``."""
     arch = dataclasses.replace(arch, stage_norms=False)
-    path = Path(source).expanduser()
+    path = fetched(source)
     if trained.is_file_of_weights(path):
         net: Network | None = trained.from_weights(path, arch, "float32", None, True)
     else:
@@ -96,4 +103,4 @@ def _classifier(source: str, arch: Architecture, field: str) -> Network:
             f"than {arch.name}: give weights of the same architecture, or name that network with "
             "--config.architecture."
         )
-    return net
+    return trained.at_size(net, arch)

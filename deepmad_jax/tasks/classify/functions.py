@@ -96,12 +96,27 @@ def _prepared(
     return images, targets
 
 
-def make_sums_fn(graphdef: nnx.GraphDef, dataset: Dataset) -> SumsFn:
-    """Sums over the images of mask 1: ``loss`` (not smoothed), ``top1``, ``top5``, ``images``."""
+def make_sums_fn(
+    graphdef: nnx.GraphDef, dataset: Dataset, sides_px: tuple[int, ...] = ()
+) -> SumsFn:
+    """Sums over the images of mask 1: ``loss`` (not smoothed), ``top1``, ``top5``, ``images``.
+
+    Args:
+        graphdef: of a network whose call takes normalised images and ``train``.
+        dataset: for its normalisation and number of classes.
+        sides_px: sizes to which the images are brought, none greater than theirs, and over which
+            the probabilities are averaged; empty: as they come.
+    """
 
     def sums_fn(params: Any, batch_stats: Any, batch: Batch) -> dict[str, jax.Array]:
         net = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
-        logits = net(normalise(batch["image"], dataset.mean, dataset.std), train=False)
+        images = normalise(batch["image"], dataset.mean, dataset.std)
+        if sides_px:
+            logs = [jax.nn.log_softmax(net(_at(images, side), train=False)) for side in sides_px]
+            # The log of the mean probability, which a softmax gives back as it is.
+            logits = jax.nn.logsumexp(jnp.stack(logs), axis=0) - jnp.log(len(sides_px))
+        else:
+            logits = net(images, train=False)
         labels, mask = batch["label"], batch["mask"]
         targets = soft_targets(labels, dataset.classes, smoothing=0.0)
         return {
@@ -112,3 +127,9 @@ def make_sums_fn(graphdef: nnx.GraphDef, dataset: Dataset) -> SumsFn:
         }
 
     return sums_fn
+
+
+def _at(images: jax.Array, side: int) -> jax.Array:
+    """The images at a size of their own or a smaller one, antialiased."""
+    shape = (images.shape[0], side, side, images.shape[3])
+    return images if shape == images.shape else jax.image.resize(images, shape, "cubic")

@@ -20,6 +20,7 @@ from deepmad_jax.data import Dataset, eval_batches, open_dataset, train_batches
 from deepmad_jax.data.growing import Growing
 from deepmad_jax.errors import InvalidConfig, UserError
 from deepmad_jax.nets import Network
+from deepmad_jax.tasks.backbone import take_pretrained
 from deepmad_jax.tasks.classify.functions import (
     Batch,
     make_loss_fn,
@@ -64,11 +65,13 @@ class LabelledImages:
 
     Attributes:
         dataset: what was opened.
+        judged: the same, with evaluation images as large as the evaluation wants them.
         samples: what its samples are called.
         grow_px: as `DataConfig` has it.
     """
 
     dataset: Dataset
+    judged: Dataset
     samples: str = "images"
     grow_px: tuple[int, ...] = ()
 
@@ -122,18 +125,27 @@ class Classification:
                 "the backbone of another task."
             )
         self._check_growth(config.data.grow_px, arch)
-        dataset = open_dataset(
-            config.data,
-            resolution_px=arch.resolution,
-            channels=arch.in_channels,
-            classes=arch.classes,
-        )
-        return LabelledImages(dataset, grow_px=config.data.grow_px)
+        self._check_any_size("eval_px", config.data.eval_px, arch)
+
+        def opened(resolution_px: int) -> Dataset:
+            return open_dataset(
+                config.data,
+                resolution_px=resolution_px,
+                channels=arch.in_channels,
+                classes=arch.classes,
+            )
+
+        dataset, largest = opened(arch.resolution), max(config.data.eval_px, default=0)
+        judged = opened(largest) if largest else dataset
+        return LabelledImages(dataset, judged, grow_px=config.data.grow_px)
 
     def build(
         self, arch: OnImages, config: Config, data: LabelledImages, fresh: bool
     ) -> nnx.Module:
-        return self.network(arch, config.train)
+        net = self.network(arch, config.train)
+        if config.train.pretrained is not None and fresh:
+            take_pretrained(net, config.train.pretrained, "config.train.pretrained")
+        return net
 
     def optimizer(
         self, config: Config, plan: Plan
@@ -152,8 +164,8 @@ class Classification:
         mesh: Mesh,
         workdir: Path,
     ) -> Callable[[TrainState], dict[str, Any]]:
-        dataset, settings = data.dataset, config.train
-        eval_step = make_eval_step(make_sums_fn(graphdef, dataset), mesh)
+        dataset, settings, sides_px = data.judged, config.train, config.data.eval_px
+        eval_step = make_eval_step(make_sums_fn(graphdef, dataset, sides_px), mesh)
         # A small data set needs no larger batch than itself.
         batch_size = min(settings.eval_batch_size, len(dataset.evaluation))
         batch_size = padded_batch_size(mesh, batch_size)
@@ -170,7 +182,8 @@ class Classification:
                     "or had no usable label. Choose another --config.data.eval_split."
                 )
             means = {name: value / images for name, value in sums.items()}
-            return {"dataset": dataset.name, **means, "images": images}
+            sizes = {"eval_px": list(sides_px)} if sides_px else {}
+            return {"dataset": dataset.name, **sizes, **means, "images": images}
 
         return evaluate
 
@@ -185,24 +198,32 @@ class Classification:
 
     def _check_growth(self, sides_px: tuple[int, ...], arch: OnImages) -> None:
         """Raises `InvalidConfig` for images that the network cannot take."""
-        if not sides_px:
-            return
-        if not self.takes_any_size(arch):
-            raise InvalidConfig(
-                f"config.data.grow_px is set, but {arch.name} takes images of {arch.resolution} "
-                "pixels only: leave it empty, or train a network of convs."
-            )
-        if max(sides_px) >= arch.resolution:
+        self._check_any_size("grow_px", sides_px, arch)
+        if sides_px and max(sides_px) >= arch.resolution:
             raise InvalidConfig(
                 f"config.data.grow_px is {','.join(map(str, sides_px))}, but {arch.name} has "
                 f"{arch.resolution} pixels, which come last: name smaller sides."
             )
 
+    def _check_any_size(self, field: str, sides_px: tuple[int, ...], arch: OnImages) -> None:
+        if sides_px and not self.takes_any_size(arch):
+            raise InvalidConfig(
+                f"config.data.{field} is set, but {arch.name} takes images of {arch.resolution} "
+                "pixels only: leave it empty, or train a network of convs."
+            )
+
     def summary(self, line: dict[str, Any]) -> str:
         return (
             f"top-1 {line['top1']:.2%}, top-5 {line['top5']:.2%} on {line['images']:,} images of "
-            f"{line['dataset']} after {line['step']:,} steps."
+            f"{line['dataset']}{_after(line)}."
         )
+
+
+def _after(line: dict[str, Any]) -> str:
+    """At which sizes, and after how much training, where that is known."""
+    sizes = ", ".join(map(str, line.get("eval_px", ())))
+    steps = f" after {line['step']:,} steps" if line["step"] else ""
+    return (f" at {sizes} pixels" if sizes else "") + steps
 
 
 def make_network(

@@ -1,0 +1,1 @@
+"""The paper's tables and figures beside ours: tables, claims, pictures and the page of all."""
