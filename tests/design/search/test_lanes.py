@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deepmad_jax.design.search.lanes import over_last
+from deepmad_jax.design.search.lanes import log_of_positive, over_last
 
 TABLE = np.array([[3.0, 5.0], [7.0, 9.0], [1.0, 2.0]])
 
@@ -55,3 +55,12 @@ def test_no_axis_is_moved_by_what_the_search_evaluates():
     x = jnp.ones((3, 11))
     text = str(jax.make_jaxpr(over_last(lambda x, y: (*sliced(x, y), *reduced(x, y)[:4])))(x, x))
     assert "transpose" not in text
+
+
+def test_logarithm_is_numpys_to_the_last_digits():
+    rng = np.random.default_rng(0)
+    near_one = 1.0 + np.concatenate([[0.0], 10.0 ** rng.uniform(-12, -0.5, 2000)])
+    x = np.concatenate([10.0 ** rng.uniform(-300, 300, 20000), near_one, 1.0 / near_one])
+    with jax.enable_x64(True):
+        found = np.asarray(jax.jit(log_of_positive)(x))
+    np.testing.assert_allclose(found, np.log(x), rtol=1e-15, atol=0)
