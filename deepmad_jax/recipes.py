@@ -18,6 +18,7 @@ from typing import Any
 
 import ml_collections
 
+from deepmad_jax.arch.x3d import X3D
 from deepmad_jax.design.program import spaces
 from deepmad_jax.design.program.spaces import Space
 from deepmad_jax.errors import InvalidConfig, did_you_mean
@@ -334,6 +335,7 @@ CIFAR_SPACE = _in_design(spaces.CIFAR)
 CONVNEXT_SPACE = _in_design(spaces.CONVNEXT)
 ATTENTION_SPACE = _in_design(spaces.ATTENTION)
 HYBRID_SPACE = _in_design(spaces.HYBRID)
+CLIPS_SPACE = _in_design(spaces.CLIPS)
 """`design.program.spaces`, as `set_fields` takes them."""
 
 
@@ -415,3 +417,37 @@ def set_recogniser(config: ml_collections.ConfigDict, recipe: str, backbone: str
     """
     config.name = f"tsn_{backbone}_{recipe}"
     set_fields(config, TSN_RECIPES[recipe], {"architecture": backbone})
+
+
+def set_clips(config: ml_collections.ConfigDict, size: str) -> None:
+    """Sets a network of clips to be designed in X3D's budget and trained on Kinetics-400: E3D_SIZE.
+
+    The recipe is TSN's (`TSN_RECIPES`), with clips of as many frames, one of each equal part of a
+    video, and ten clips and three crops at the end, as X3D is judged. E3D and X3D themselves train
+    two to three times as long.
+
+    Args:
+        config: to be set.
+        size: one of `arch.x3d.X3D`.
+    """
+    budget = X3D[size]
+    config.name = f"e3d_{size}"
+    set_fields(
+        config,
+        TSN_RECIPES["kinetics400"],
+        CLIPS_SPACE,
+        {
+            "jobs": ("design", "train", "evaluate"),
+            "design.frames": budget.frames,
+            "design.resolution": budget.resolution,
+            "design.classes": 400,
+            "design.params": budget.params,
+            "design.macs": budget.macs,
+            "video.segments": budget.frames,
+            "video.test_segments": 10 * budget.frames,
+            "video.crop": budget.resolution,
+            "video.short_side": budget.resolution * 8 // 7,
+            "video.test_crops": "three",
+            "video.test_crop": budget.resolution * 8 // 7,
+        },
+    )

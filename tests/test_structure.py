@@ -28,7 +28,7 @@ ALLOWED = {
     "fetched": {"data"},
     "trained": {"arch", "interop", "nets", "train"},
     "library": {"arch", "design", "interop", "nets", "report", "trained"},
-    "recipes": {"design"},
+    "recipes": {"arch", "design"},
     "compared_recipes": {"recipes"},
     "processes": set(),
     "jobs": {

@@ -8,7 +8,7 @@ those of other networks: `baseline_blocks.py`.
 from collections.abc import Callable
 from typing import Any
 
-from deepmad_jax.arch.rows import BlockShape, Layer, Mode, Number, conv
+from deepmad_jax.arch.rows import BlockShape, Layer, Mode, Number, Oblong, conv
 
 
 def se_width(inner: Number, mode: Mode = "exact") -> Number:
@@ -80,10 +80,9 @@ DESIGNED: dict[str, Callable[[BlockShape], list[tuple[Number, Layer]]]] = {
 
 
 def _shortcut(b: BlockShape, projection: Number) -> list[tuple[Number, Layer]]:
-    """2x2 average pool where the block strides, then a projection where ``projection`` is 1."""
-    pool = Layer("pool", "shortcut", b.c_in, b.c_in, b.r_in, b.r_out, 2, 2)
+    """Average pool where the block strides, then a projection where ``projection`` is 1."""
     return [
-        (strided(b), pool),
+        (strided(b), _pool(b)),
         *conv("shortcut", b.c_in, b.width, b.r_out, b.r_out, count=projection),
     ]
 
@@ -101,8 +100,13 @@ def _squeeze(b: BlockShape) -> list[tuple[Number, Layer]]:
 def pooled_join(b: BlockShape, act: str) -> list[tuple[Number, Layer]]:
     """The inverted bottlenecks' end: a shortcut, pooled, where the widths are equal."""
     joins = 1 - differ(b)
-    pool = Layer("pool", "shortcut", b.c_in, b.c_in, b.r_in, b.r_out, 2, 2)
-    return [(joins * strided(b), pool), *_join(b, act, joins)]
+    return [(joins * strided(b), _pool(b)), *_join(b, act, joins)]
+
+
+def _pool(b: BlockShape) -> Layer:
+    # Of clips it may be over pixels, over frames or over both.
+    window = b.stride if isinstance(b.stride, Oblong) else 2
+    return Layer("pool", "shortcut", b.c_in, b.c_in, b.r_in, b.r_out, window, window)
 
 
 def _join(b: BlockShape, act: str, joins: Number = 1) -> list[tuple[Number, Layer]]:
@@ -122,8 +126,8 @@ def differ(b: BlockShape) -> Number:
 
 
 def strided(b: BlockShape) -> Number:
-    """1 where the block halves the map."""
-    return count(b.stride == 2)
+    """1 where the block halves the map, in pixels or in frames."""
+    return count(b.stride**2 > 1)
 
 
 def count(condition: Any) -> Number:

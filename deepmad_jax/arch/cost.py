@@ -17,7 +17,10 @@ from deepmad_jax.arch.rows import ATTENTIONS, num_taps
 
 
 def fan_in(layer: Layer) -> Number:
-    """Layer width w of a conv: ``c_in * kernel^2 / groups`` (paper, section 3)."""
+    """Layer width w: ``c_in * kernel^2 / groups``, of clips ``c_in * k_t * kernel^2 / groups``.
+
+    Of a dense layer, whose kernel is 1, ``c_in`` (paper, section 3).
+    """
     # A depthwise conv has groups == c_in as the same object or value; the ratio is then exactly 1.
     return layer.c_in / layer.groups * num_taps(layer)
 

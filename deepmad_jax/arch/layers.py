@@ -25,6 +25,7 @@ __all__ = [
     "Mode",
     "Number",
     "Row",
+    "extent",
     "head_rows",
     "layer_table",
     "out_resolution",
@@ -40,15 +41,15 @@ def layer_table(arch: Architecture) -> list[Row]:
     Sections are ``stem``, ``stage1.first``, ``stage1.rest``, ..., ``final``, ``head``; rows of a
     stage's repeated blocks have ``repeat = depth - 1`` and are absent where depth is 1.
     """
-    image = pixels_of(*arch.size_px)
-    conv_resolution = out_resolution(image, arch.stem.stride)
+    image, frames = arch.image, arch.frames
+    conv_resolution = out_resolution(image, extent(arch.stem.stride, 1, frames))
     family = arch.family
     if family is None or arch.stem.kind == "patch":
         rows = stem_rows(
             arch.in_channels,
             arch.stem.width,
-            arch.stem.kernel,
-            arch.stem.stride,
+            extent(arch.stem.kernel, arch.stem.kernel_t, frames),
+            extent(arch.stem.stride, 1, frames),
             image,
             conv_resolution,
             arch.stem.kind,
@@ -58,18 +59,19 @@ def layer_table(arch: Architecture) -> list[Row]:
         )
     else:
         rows = [Row("stem", 1, layer) for layer in compared_stem(arch)]
-    resolution = out_resolution(image, arch.stem.reduction)
+    resolution = out_resolution(image, extent(arch.stem.reduction, 1, frames))
     c_in = arch.stem.width
     for i, stage in enumerate(arch.stages, 1):
-        r_in, resolution = resolution, out_resolution(resolution, stage.stride)
+        stride = extent(stage.stride, stage.stride_t, frames)
+        r_in, resolution = resolution, out_resolution(resolution, stride)
         stage_table = stage_rows(
             stage.block,
             c_in=c_in,
             width=stage.width,
             inner=stage.inner,
-            kernel=stage.kernel,
+            kernel=extent(stage.kernel, stage.kernel_t, frames),
             depth=stage.depth,
-            stride=stage.stride,
+            stride=stride,
             groups=stage.groups,
             r_in=r_in,
             r_out=resolution,
@@ -96,6 +98,11 @@ def layer_table(arch: Architecture) -> list[Row]:
     return rows + head_rows(
         c_in, arch.final_width, arch.classes, resolution, arch.activation, arch.head_norm
     )
+
+
+def extent(side: int, along: int, frames: int) -> Number:
+    """A kernel or a stride: of clips so many pixels a side and frames, of images the side."""
+    return pixels_of(side, side, along if frames else 0)
 
 
 def out_resolution(resolution: Number, stride: Number) -> Number:

@@ -2,12 +2,12 @@
 
 Letters of the paper (section 3): w_1 `input_width`, w_2 .. w_{L+1} `widths`, L `len(widths)`. The
 classifier on top lies outside entropy and rho, as for convolutional networks, but is paid for.
-Layers are dense with a bias, then ReLU; there is no normalisation.
+Layers are dense with a bias, then ReLU; there is no normalisation. Entropy and rho come from the
+table as those of other networks do (`design.program.entropy`).
 """
 
 import dataclasses
 import json
-import math
 from typing import Any
 
 from deepmad_jax.arch import cost
@@ -27,8 +27,8 @@ class MlpArchitecture:
         classes: outputs of the classifier.
 
     >>> arch = MlpArchitecture("tiny", 64, (32, 32), 10)
-    >>> arch.num_params, arch.macs, round(arch.rho, 4)
-    (3466, 3392, 0.0442)
+    >>> arch.num_params, arch.macs
+    (3466, 3392)
     >>> MlpArchitecture.from_json(arch.to_json()) == arch
     True
     """
@@ -63,21 +63,6 @@ class MlpArchitecture:
     def macs(self) -> int:
         """Multiply-accumulates for one input, classifier included."""
         return int(cost.macs(mlp_table(self)))
-
-    @property
-    def entropy_nats(self) -> float:
-        """H = w_{L+1} * sum of log w_i over the L layers' fan-ins (paper, section 3)."""
-        return self.widths[-1] * sum(math.log(width) for width in self._fan_ins)
-
-    @property
-    def rho(self) -> float:
-        """Effectiveness L / wbar, wbar the geometric mean of the layers' fan-ins."""
-        mean_log = sum(math.log(width) for width in self._fan_ins) / self.depth
-        return self.depth / math.exp(mean_log)
-
-    @property
-    def _fan_ins(self) -> tuple[int, ...]:
-        return (self.input_width, *self.widths[:-1])
 
     def to_json(self) -> str:
         """The same architecture gives the same bytes."""

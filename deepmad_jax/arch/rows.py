@@ -24,38 +24,64 @@ ATTENTIONS = ("attention", "window_attention", "performer")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Oblong:
-    """Pixels down and across of a map that is not square, where a square one has its side.
+    """What a map has down, across and, of clips, in frames, where a square one has its side.
 
-    Squared it is the area, and it is divided as a side is.
+    Squared it is how many there are in all, and it is divided as a side is. The kernels and strides
+    of clips are of this kind too.
+
+    Attributes:
+        h, w: pixels down and across.
+        t: frames; None of images.
 
     >>> Oblong(800, 1280) ** 2, -(-Oblong(25, 40) // 2)
-    (1024000, Oblong(h=13, w=20))
+    (1024000, Oblong(h=13, w=20, t=None))
+    >>> Oblong(3, 3, 5) ** 2, -(-Oblong(7, 7, 8) // Oblong(2, 2, 1))
+    (45, Oblong(h=4, w=4, t=8))
     """
 
     h: Number
     w: Number
+    t: Number | None = None
 
     def __pow__(self, power: int) -> Number:
         assert power == 2, power
-        return self.h * self.w
+        area = self.h * self.w
+        return area if self.t is None else area * self.t
 
     def __neg__(self) -> "Oblong":
-        return Oblong(-self.h, -self.w)
+        return Oblong(-self.h, -self.w, None if self.t is None else -self.t)
 
     def __floordiv__(self, stride: Number) -> "Oblong":
-        return Oblong(self.h // stride, self.w // stride)
+        by = stride if isinstance(stride, Oblong) else Oblong(stride, stride, stride)
+        return Oblong(self.h // by.h, self.w // by.w, None if self.t is None else self.t // by.t)
 
     def __getitem__(self, at: Any) -> "Oblong":
-        return Oblong(self.h[at], self.w[at])
+        return Oblong(self.h[at], self.w[at], None if self.t is None else self.t[at])
 
 
-def sides_of(pixels: Number) -> tuple[Number, Number]:
-    """Pixels down and across of a side, or of an `Oblong`."""
-    return (pixels.h, pixels.w) if isinstance(pixels, Oblong) else (pixels, pixels)
+def sides_of(pixels: Number) -> tuple[Number, ...]:
+    """Pixels down and across of a side, or of an `Oblong`; of clips, frames last."""
+    if not isinstance(pixels, Oblong):
+        return pixels, pixels
+    sides = pixels.h, pixels.w
+    return sides if pixels.t is None else (*sides, pixels.t)
 
 
-def pixels_of(height: int, width: int) -> Number:
-    """The side where both are the same, else an `Oblong`."""
+def along_axes(size: Number, axes: int = 2) -> tuple[Number, ...]:
+    """A size along each axis of a map, in their order: frames where there are any, down, across.
+
+    >>> along_axes(3), along_axes(1, axes=3), along_axes(Oblong(7, 5, 2))
+    ((3, 3), (1, 1, 1), (2, 7, 5))
+    """
+    if not isinstance(size, Oblong):
+        return (size,) * axes
+    return (size.h, size.w) if size.t is None else (size.t, size.h, size.w)
+
+
+def pixels_of(height: int, width: int, frames: int = 0) -> Number:
+    """The side where both are the same and there are no frames, else an `Oblong`."""
+    if frames:
+        return Oblong(height, width, frames)
     return height if width == height else Oblong(height, width)
 
 
@@ -63,11 +89,14 @@ def pixels_of(height: int, width: int) -> Number:
 class Layer:
     """One layer. Channels count, resolutions in pixels a side (or an `Oblong`).
 
+    Of clips, ``kernel`` and ``stride`` are 1 or an `Oblong` as well.
+
     Attributes:
         kind: conv, norm (BatchNorm), layer_norm, layer_scale (a factor a channel), act, pool (2x2
-            average, stride 2, ceil mode), max_pool (3x3, stride 2), mean (global average), scale
-            (multiply by the squeeze gate), fork (the branch starts here), pad (every stride-th
-            pixel, zeros for the channels that lack), add (join the shortcut), join (add the branch
+            average or, of clips, over ``kernel``, the stride as large, ceil mode), max_pool (3x3,
+            stride 2), mean (global average), scale (multiply by the squeeze gate), fork (the branch
+            starts here), pad (every stride-th pixel, zeros for the channels that lack), add (join
+            the shortcut), join (add the branch
             to the main one) or dense; or one of the kinds of `token_blocks.py`.
         branch: main, shortcut, se, head or another; see `is_main_path`.
         function: relu, relu6, silu, gelu or sigmoid for an ``act``; of a ``fork`` the branch that
@@ -115,12 +144,13 @@ class Row:
 
 
 def is_main_path(row: Row) -> bool:
-    """Whether a row's layer is one of the convs that depth, width, entropy and rho count.
+    """Whether a row's layer is one of those that depth, width, entropy and rho count.
 
-    Not shortcut projections, not the squeeze, not the classifier; of convs side by side, which
-    are one layer, the largest, on the main branch.
+    Those are convs, of images or of clips, and a perceptron's dense layers. Not shortcut
+    projections, not the squeeze, not the classifier; of convs side by side, which are one layer,
+    the largest, on the main branch.
     """
-    return row.layer.kind == "conv" and row.layer.branch == "main"
+    return row.layer.kind in ("conv", "dense") and row.layer.branch == "main"
 
 
 def attends(rows: Iterable[Row]) -> bool:
@@ -129,7 +159,7 @@ def attends(rows: Iterable[Row]) -> bool:
 
 
 def num_taps(layer: Layer) -> Number:
-    """Pixels under a kernel."""
+    """Pixels under a kernel, over all of its frames."""
     return layer.kernel * layer.kernel_w if layer.kernel_w else layer.kernel**2
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from deepmad_jax.arch.checks import check_int, check_keys, check_known
 from deepmad_jax.arch.families import FAMILIES, Family
-from deepmad_jax.arch.stages import ACTIVATIONS, PLAIN_STEMS, Stage, Stem
+from deepmad_jax.arch.rows import Number, pixels_of
+from deepmad_jax.arch.stages import ACTIVATIONS, CLIP_BLOCKS, PLAIN_STEMS, Stage, Stem
 from deepmad_jax.arch.textfile import read_text
 from deepmad_jax.errors import InvalidArchitecture, NotText
 
@@ -26,6 +27,7 @@ class Architecture:
         name: for files and tables.
         resolution: height and width of the input images, pixels.
         resolution_w: their width, where it is another than the height; else 0.
+        frames: of the clips that a network of clips takes, at least 2; 0 of images.
         in_channels: channels of the input images.
         classes: outputs of the classifier.
         stem: the first conv.
@@ -59,11 +61,13 @@ class Architecture:
     positions: bool = False
     stage_norms: bool = False
     merged: bool = False
+    frames: int = 0
 
     def __post_init__(self) -> None:
         for field in ("resolution", "in_channels", "classes"):
             check_int(field, getattr(self, field), 1)
-        check_int("resolution_w", self.resolution_w, 0)
+        for field in ("resolution_w", "frames"):
+            check_int(field, getattr(self, field), 0)
         if self.final_width is not None:
             check_int("final_width", self.final_width, 1)
         check_known("activation", self.activation, ACTIVATIONS)
@@ -76,6 +80,7 @@ class Architecture:
         object.__setattr__(self, "stages", tuple(self.stages))
         self._check_family()
         self._check_size()
+        self._check_frames()
         width = self.stem.width
         for i, stage in enumerate(self.stages, 1):
             self._check_groups(i, stage, width)
@@ -88,6 +93,16 @@ class Architecture:
         return self.resolution, self.resolution_w or self.resolution
 
     @property
+    def image(self) -> Number:
+        """Pixels a side of the input images, or an `Oblong`, with frames where they are clips."""
+        return pixels_of(*self.size_px, self.frames)
+
+    @property
+    def axes(self) -> int:
+        """Of a map: 2, or 3 where it has frames."""
+        return 3 if self.frames else 2
+
+    @property
     def family(self) -> Family | None:
         """What goes with the blocks of a network that the paper compares with, else None."""
         return FAMILIES.get(self.stages[-1].block)
@@ -98,6 +113,27 @@ class Architecture:
                 f"The images are {self.size_px[0]} x {self.size_px[1]} pixels, but tables of "
                 f"positions and windows are of square maps ({self.stages[-1].block} blocks, "
                 f"positions={self.positions}): leave resolution_w out."
+            )
+
+    def _check_frames(self) -> None:
+        if self.frames == 1:
+            raise InvalidArchitecture(
+                "frames is 1, but a clip has at least 2: leave frames out for a network of images."
+            )
+        of_stages = any(stage.kernel_t > 1 or stage.stride_t > 1 for stage in self.stages)
+        in_time = of_stages or self.stem.kernel_t > 1
+        if not self.frames and in_time:
+            raise InvalidArchitecture(
+                "A kernel_t or stride_t is above 1, but the network is of images: set frames to "
+                "the number of frames of a clip."
+            )
+        others = sorted({stage.block for stage in self.stages} - set(CLIP_BLOCKS))
+        if self.frames and (others or self.stem.kind != "conv" or self.positions or self.head_norm):
+            raise InvalidArchitecture(
+                f"frames is {self.frames}, but the network has {self.stem.kind} stem, "
+                f"{', '.join(others) or 'no other'} blocks, positions={self.positions}, head_norm="
+                f"{self.head_norm}: clips go through a conv stem and blocks of "
+                f"{', '.join(CLIP_BLOCKS)} only."
             )
 
     def _check_family(self) -> None:
@@ -222,4 +258,5 @@ _OPTIONAL = (
     *("kind", "token_width", "activation", "head_norm", "positions", "stage_norms"),
     "merged",
     *("heads", "words", "head_width"),
+    *("frames", "kernel_t", "stride_t"),
 )

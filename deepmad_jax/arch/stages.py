@@ -45,6 +45,9 @@ DEPTHWISE_BLOCKS = (
 LAYER_NORM_BLOCKS = ("convnext", "attention")
 """Designed blocks with LayerNorms: a network that ends in one has another before its classifier."""
 
+CLIP_BLOCKS = (*PAPER_BLOCKS, "fused_mbconv")
+"""Those that may be of clips, frames beside frames: their kxk convs become k_t x k x k."""
+
 WINDOW_BLOCKS = ("swin", "pvt", "pvt_class")
 """Those whose ``kernel`` is no conv's: a window, or by how much keys and values are reduced."""
 
@@ -81,6 +84,7 @@ class Stem:
             with class token and positions: DeiT), ``t2t`` and ``t2t_performer`` (T2T-ViT), ``tnt``
             and ``large_kernel`` (four convs of RepLKNet).
         token_width: channels inside T2T's token transformers, or of TNT's words; else 0.
+        kernel_t: frames of the kernel, odd; 1 where the network is of images.
     """
 
     width: int
@@ -88,9 +92,11 @@ class Stem:
     stride: int = 2
     kind: str = "conv"
     token_width: int = 0
+    kernel_t: int = 1
 
     def __post_init__(self) -> None:
         check_int("stem width", self.width, 1)
+        check_kernel("stem kernel_t", self.kernel_t)
         check_known("stem kind", self.kind, STEMS)
         has_tokens = self.kind in ("tnt", *SOFT_SPLIT_STEMS)
         check_int("stem token_width", self.token_width, 1 if has_tokens else 0)
@@ -148,6 +154,8 @@ class Stage:
         words: channels of TNT's words; else 0.
         head_width: channels a head of ``attention``, whose heads need not add up to the width; else
             0, and heads share the width evenly.
+        kernel_t: frames of the kxk convs' kernels, odd; 1 where the network is of images.
+        stride_t: 1 or 2, of the first block in frames; 1 where the network is of images.
     """
 
     block: str
@@ -160,6 +168,8 @@ class Stage:
     heads: int = 1
     words: int = 0
     head_width: int = 0
+    kernel_t: int = 1
+    stride_t: int = 1
 
     def __post_init__(self) -> None:
         check_known("block", self.block, (*BLOCKS, *BASELINE_BLOCKS, *COMPARED_BLOCKS))
@@ -185,7 +195,9 @@ class Stage:
             )
         if self.block not in WINDOW_BLOCKS:
             check_kernel("stage kernel", self.kernel)
+        check_kernel("stage kernel_t", self.kernel_t)
         check_stride("stage stride", self.stride)
+        check_stride("stage stride_t", self.stride_t)
         if self.block in DEPTHWISE_BLOCKS and self.groups != 1:
             raise InvalidArchitecture(
                 f"groups is {self.groups} in a stage of {self.block} blocks, whose kxk conv is "

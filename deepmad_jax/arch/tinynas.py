@@ -188,6 +188,7 @@ def _check_expressible(arch: Architecture) -> None:
     # Whatever the blocks do: stem and final conv have it too, and theirs is a ReLU in that code.
     found += [f"{arch.activation} activations"] * (arch.activation != ACTIVATIONS[CONV])
     found += ["a LayerNorm in the head"] * arch.head_norm
+    found += [f"clips of {arch.frames} frames"] * bool(arch.frames)
     if found:
         raise InvalidArchitecture(
             f"{arch.name} has {', '.join(found)}, which the released TinyNAS code does not have; "

@@ -47,7 +47,8 @@ class VideoConfig:
         missing_share: of the listed videos that may not be there before a run is refused.
         least_frames: a video of fewer counts as corrupt.
         cache: a folder for frames that were decoded once, resized and as JPEG; None keeps none.
-        segments: equal parts of a training video, of each of which one frame is taken.
+        segments: equal parts of a training video, of each of which one frame is taken. Of networks
+            of clips this and ``test_segments`` are multiples of a clip's frames.
         short_side: of the frames, before they are cut.
         train_crop: ``random`` (a random part by area and aspect) or ``multiscale`` (one of five
             places, sides by ``crop_scales``).

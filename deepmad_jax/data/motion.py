@@ -3,6 +3,8 @@
 TSN averages over frames, so it cannot see their order: what tells one motion from another must be
 in single frames. Here it is an afterglow, as old screens have it: where the shape was a moment ago
 it is still seen, fainter. Kinds of shape, colours, speeds and grounds say nothing of the class.
+Drawn without it (a ``trail`` of 1), a class is told by the order of frames alone, which a network
+of clips sees.
 
 The codec is MPEG-4's first, as of UCF101's files: FFmpeg's gives the same bytes each time, where
 x264 was seen to give several.
@@ -39,13 +41,14 @@ GROUND, COLOUR, NOISE = (20.0, 100.0), (130.0, 255.0), 6.0
 """Values of 0 to 255: of the ground, which is grey, of the shape's three, and how they scatter."""
 
 
-def draw_motion(root: Path, videos: dict[str, int], seed: int = 0) -> None:
+def draw_motion(root: Path, videos: dict[str, int], seed: int = 0, trail: int = TRAIL) -> None:
     """Writes ``SPLIT/CLASS/000001.mp4``, ... below ``root``, as many of each class.
 
     Args:
         root: made where it is not there.
         videos: how many in all, by split.
         seed: of everything that is drawn.
+        trail: steps whose afterglow is seen, the shape itself among them.
     """
     for place, (split, count) in enumerate(videos.items()):
         rng = np.random.Generator(np.random.Philox((seed, place)))
@@ -54,12 +57,12 @@ def draw_motion(root: Path, videos: dict[str, int], seed: int = 0) -> None:
             folder = root / split / motion
             folder.mkdir(parents=True, exist_ok=True)
             size = SIZES[number // len(CLASSES) % len(SIZES)]
-            frames = moving_shape(rng, motion, size, int(rng.integers(*FRAMES)))
+            frames = moving_shape(rng, motion, size, int(rng.integers(*FRAMES)), trail)
             write_video(folder / f"{number:06}.mp4", frames)
 
 
 def moving_shape(
-    rng: np.random.Generator, motion: str, size: tuple[int, int], count: int
+    rng: np.random.Generator, motion: str, size: tuple[int, int], count: int, trail: int = TRAIL
 ) -> np.ndarray:
     """The frames, RGB uint8 (count, height, width, 3), of one of `CLASSES`."""
     height, width = size
@@ -72,7 +75,7 @@ def moving_shape(
     for number in range(count):
         left = np.ones((height, width), np.float32)  # what is seen of the ground
         laps = set()
-        for age in range(TRAIL):
+        for age in range(trail):
             place, scale, lap = _pose(motion, start, radius, step * (number - age), size)
             laps.add(lap)
             if len(laps) > 1:  # a small shape inside the glow of a large one would seem to shrink

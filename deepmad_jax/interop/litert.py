@@ -17,6 +17,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from deepmad_jax.errors import UserError
 from deepmad_jax.interop.extras import need
 from deepmad_jax.nets import Network
 
@@ -27,7 +28,16 @@ def write_litert(net: Network, path: str | Path) -> None:
 
 
 def to_litert(net: Network, batch: int = 1) -> bytes:
-    """The contents of a ``.tflite`` file; raises `UserError` where the converter is missing."""
+    """The contents of a ``.tflite`` file.
+
+    Raises:
+        UserError: the converter is missing, or the network is of clips.
+    """
+    if net.arch.frames:
+        raise UserError(
+            f"{net.arch.name} is of clips, and LiteRT has no 3-D convs with groups: export it as "
+            "onnx or stablehlo."
+        )
     ir = need("litert_converter.mlir.ir", "litert")
     passes = need("litert_converter.mlir.passmanager", "litert")
     converter = need("litert_converter.converter_api_ext", "litert")

@@ -1,7 +1,8 @@
 """A `Network` as an ONNX model, op by op from the plans of its blocks.
 
 Input ``images``: float32 ``(batch, channels, height, width)``, all but channels free, of networks
-with attention only the batch; output ``logits``. The rules for branches are those of
+with attention only the batch; of a network of clips ``clips``, ``(batch, channels, frames, height,
+width)``; output ``logits``. The rules for branches are those of
 `nets/block.py`; how each kind of layer is written stands in `onnx_ops.py`. Computation is in
 float32 whatever the network's dtype.
 
@@ -49,19 +50,21 @@ def to_onnx(net: Network) -> Any:
     onnx = need("onnx", "export")
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     graph = Graph(onnx)
-    value: str | tuple[str, str] = "images"
+    given = "clips" if net.arch.frames else "images"
+    value: str | tuple[str, str] = given
     for prefix, block, repeat in maps_in_turn(net):
         value = write_block(graph, prefix, block, repeat, value)
     value = value[0] if isinstance(value, tuple) else value  # the head sees no words
     value = write_block(graph, "head", net.head, None, value)
     graph.nodes.append(helper.make_node("Flatten", [value], ["logits"], axis=1))
     sides = [*net.arch.size_px] if attends(layer_table(net.arch)) else ["height", "width"]
-    shape = ["batch", net.arch.in_channels, *sides]
+    frames = ["frames"] if net.arch.frames else []
+    shape = ["batch", net.arch.in_channels, *frames, *sides]
     outputs = net.arch.classes if _has_classifier(net) else net.feature_info[-1].channels
     return model_of(
         graph,
         net.arch.name,
-        [helper.make_tensor_value_info("images", floats, shape)],
+        [helper.make_tensor_value_info(given, floats, shape)],
         [helper.make_tensor_value_info("logits", floats, ["batch", outputs])],
     )
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from deepmad_jax.arch.rows import along_axes, num_taps
 from deepmad_jax.errors import UserError
 from deepmad_jax.interop.onnx_spot import Branches, Graph, Spot
 from deepmad_jax.interop.onnx_tokens import (
@@ -23,13 +24,15 @@ from deepmad_jax.nets.block import EPSILON
 
 def _conv(spot: Spot, branches: Branches) -> str:
     layer, kernel = spot.layer, spot.arrays["kernel"]
-    weight = spot.graph.constant(f"{spot.prefix}.weight", kernel.transpose(3, 2, 0, 1))
+    axes = kernel.ndim - 2  # 3 where maps have frames
+    order = (axes + 1, axes, *range(axes))
+    weight = spot.graph.constant(f"{spot.prefix}.weight", kernel.transpose(order))
     inputs = [spot.value(branches), weight]
     if "bias" in spot.arrays:
         inputs += spot.constants("bias")
-    sides = [layer.kernel, layer.kernel_w or layer.kernel]
+    sides = [*kernel.shape[:axes]]
     padding: dict[str, Any] = {"pads": [(side - 1) // 2 for side in sides] * 2}
-    if layer.kernel == layer.stride > 1:
+    if layer.kernel == layer.stride and num_taps(layer) > 1:
         # Patches: zeros for what is missing at the edges, of which there is more at the far ones.
         padding = {"auto_pad": "SAME_UPPER"}
     if layer.window:
@@ -38,7 +41,7 @@ def _conv(spot: Spot, branches: Branches) -> str:
         "Conv",
         inputs,
         kernel_shape=sides,
-        strides=[layer.stride] * 2,
+        strides=[*along_axes(layer.stride, axes)],
         group=layer.groups,
         **padding,
     )
@@ -100,11 +103,12 @@ def _gelu(graph: Graph, x: str) -> str:
 
 
 def _pool(spot: Spot, branches: Branches) -> str:
+    window = [*along_axes(spot.layer.kernel)]
     return spot.graph.op(
         "AveragePool",
         [spot.value(branches)],
-        kernel_shape=[2, 2],
-        strides=[2, 2],
+        kernel_shape=window,
+        strides=window,
         ceil_mode=1,
         count_include_pad=0,  # the average is over the real pixels
     )

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
+from deepmad_jax.arch.rows import along_axes
 from deepmad_jax.nets import Network
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -25,7 +26,8 @@ def write_stablehlo(net: Network, path: str | Path) -> None:
 
 
 def to_stablehlo(net: Network, platforms: tuple[str, ...] = PLATFORMS) -> export.Exported:
-    """The network's function of images as `jax.export.Exported`, for any batch."""
+    """The network's function of images or clips as `jax.export.Exported`, for any batch."""
     (batch,) = export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, *net.arch.size_px, net.arch.in_channels), jnp.float32)
+    shape = (batch, *along_axes(net.arch.image), net.arch.in_channels)
+    images = jax.ShapeDtypeStruct(shape, jnp.float32)
     return export.export(jax.jit(lambda x: net(x)), platforms=platforms)(images)

@@ -54,8 +54,15 @@ LEAVES = {
 """Layer kind -> our name of an array -> PyTorch's. Not every ``conv`` has a bias, nor every
 ``position`` a class token."""
 
-PYTORCH_AXES = {"conv": (3, 2, 0, 1), "dense": (1, 0)}
-"""Axes that bring our kernels (HWIO; in, out) to PyTorch's order (OIHW; out, in)."""
+
+def pytorch_axes(layer: Layer, axes: int) -> tuple[int, ...]:
+    """Axes that bring our kernels (HWIO; in, out) to PyTorch's order (OIHW; out, in).
+
+    Args:
+        layer: a conv or a dense layer.
+        axes: of the network's maps, 3 where they have frames.
+    """
+    return (1, 0) if layer.kind == "dense" else (axes + 1, axes, *range(axes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,15 +169,16 @@ def entries(arch: Architecture) -> Iterator[Entry]:
         rows = list(rows)
         layers = [row.layer for row in rows]
         if section == "head":
-            yield from _section_entries(("head",), [""], layers)
+            yield from _section_entries(("head",), [""], layers, arch.axes)
         elif section in ("stem", "final"):
             i = 0 if section == "stem" else num_stages + 1
-            yield from _section_entries((section,), [f"block_list.{i}"], layers)
+            yield from _section_entries((section,), [f"block_list.{i}"], layers, arch.axes)
         else:
             stage, place = section.removeprefix("stage").split(".")
             blocks = range(1, 1 + rows[0].repeat) if place == "rest" else range(1)
             prefixes = [f"block_list.{stage}.block_list.{j}" for j in blocks]
-            yield from _section_entries(("stages", int(stage) - 1, place), prefixes, layers)
+            path = ("stages", int(stage) - 1, place)
+            yield from _section_entries(path, prefixes, layers, arch.axes)
 
 
 def _authors_entries(arch: Architecture) -> Iterator[Entry]:
@@ -193,7 +201,7 @@ def _authors_entries(arch: Architecture) -> Iterator[Entry]:
                     path=(*path, "layers", ours, leaf),
                     keys=tuple(keys),
                     stacked=place == "rest",
-                    axes=PYTORCH_AXES[layer.kind] if leaf == "kernel" else None,
+                    axes=pytorch_axes(layer, arch.axes) if leaf == "kernel" else None,
                     linear=leaf == "kernel" and is_linear(layer),
                     resized=_method(layer) if leaf == "table" else None,
                 )
@@ -229,7 +237,7 @@ def _leaves(layer: Layer) -> Iterator[tuple[str, str]]:
 
 
 def _section_entries(
-    path: tuple[str | int, ...], prefixes: Sequence[str], layers: Sequence[Layer]
+    path: tuple[str | int, ...], prefixes: Sequence[str], layers: Sequence[Layer], axes: int
 ) -> Iterator[Entry]:
     for name, layer in zip(layer_names(layers), layers, strict=True):
         if name is None:
@@ -241,7 +249,7 @@ def _section_entries(
                     f"{_pytorch_module(prefix, name)}.{theirs}".strip(".") for prefix in prefixes
                 ),
                 stacked=path[-1] == "rest",
-                axes=PYTORCH_AXES[layer.kind] if ours == "kernel" else None,
+                axes=pytorch_axes(layer, axes) if ours == "kernel" else None,
                 resized=_method(layer) if ours == "table" else None,
             )
 

@@ -64,6 +64,11 @@ def points_of(problem: Problem, settings: MeasureConfig) -> list[Point]:
             f"Stages of {', '.join(sorted(others)) or 'any kind'}, or patches as stem, cannot be "
             f"timed row by row: choose among {', '.join(PAPER_BLOCKS)} and fused_mbconv."
         )
+    if problem.is_of_clips:
+        raise InvalidConfig(
+            f"design.frames is {problem.frames}, but rows are timed on maps without frames: set it "
+            "to 0."
+        )
     if isinstance(problem.image, Oblong):
         raise InvalidConfig(
             f"The images are {problem.resolution} x {problem.resolution_w} pixels, but rows are "

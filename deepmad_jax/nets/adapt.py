@@ -156,7 +156,9 @@ def _with_bias(conv: nnx.Conv, norm: nnx.BatchNorm) -> nnx.Conv:
         np.asarray(value[...], np.float64) for value in (norm.scale, norm.bias, norm.mean, norm.var)
     )
     factor = scale / np.sqrt(var + norm.epsilon)
-    kernel = np.asarray(conv.kernel[...]) * factor[..., None, None, None, :]
+    kernel = np.asarray(conv.kernel[...])
+    ones = (1,) * (kernel.ndim - factor.ndim)
+    kernel = kernel * factor.reshape(*factor.shape[:-1], *ones, factor.shape[-1])
     bias = bias - mean * factor
     if conv.bias is not None:
         bias += np.asarray(conv.bias[...]) * factor

@@ -16,6 +16,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from deepmad_jax.arch import Layer
+from deepmad_jax.arch.rows import along_axes
 from deepmad_jax.nets import tokens
 from deepmad_jax.nets.batch_norm import BatchNorm
 from deepmad_jax.nets.cpu_conv import conv_for_cpu
@@ -78,6 +79,7 @@ class Block(nnx.Module):
         dtype: of the computation; parameters and BatchNorm statistics are float32.
         batch_norm_momentum: share of the new batch in the running statistics.
         cpu_convs: compute convs as suits a CPU (see `cpu_conv.py`).
+        axes: of a map: 2, or 3 of clips, ``(batch, frames, H, W, c_in)``.
 
     Attributes:
         plan: name (see `layer_names`) and layer, in order of execution.
@@ -92,8 +94,9 @@ class Block(nnx.Module):
         dtype: jnp.dtype,
         batch_norm_momentum: float,
         cpu_convs: bool = False,
+        axes: int = 2,
     ):
-        settings = _Settings(rngs, dtype, batch_norm_momentum, cpu_convs)
+        settings = _Settings(rngs, dtype, batch_norm_momentum, cpu_convs, axes)
         self.dtype = dtype
         self.frozen = False
         self.plan = tuple(zip(layer_names(layers), layers, strict=True))
@@ -114,9 +117,9 @@ class Block(nnx.Module):
     ) -> jax.Array | Pair:
         """The output of the last layer; with ``train`` the running statistics move.
 
-        ``keep``, shape (additions, batch, 1, 1, 1), multiplies what is added to a shortcut, at the
-        first addition by its first entry: stochastic depth. ``odd`` is whether the block stands at
-        an odd place of its stage, where windows are shifted.
+        ``keep``, shape (additions, batch, 1, 1, 1), of clips one 1 more, multiplies what is added
+        to a shortcut, at the first addition by its first entry: stochastic depth. ``odd`` is
+        whether the block stands at an odd place of its stage, where windows are shifted.
         """
         main = x[0] if isinstance(x, tuple) else x
         branches = {"main": main, "shortcut": main}
@@ -141,11 +144,13 @@ class Block(nnx.Module):
             elif layer.kind == "act":
                 value = FUNCTIONS[layer.function](value)
             elif layer.kind == "pool":
-                value = average_pool(value)
+                value = average_pool(value, along_axes(layer.kernel))
             elif layer.kind == "max_pool":
                 value = nnx.max_pool(value, (3, 3), (2, 2), ((1, 1), (1, 1)))
             elif layer.kind == "mean":
-                value = branches["main"].mean((1, 2), keepdims=True, dtype=jnp.float32)
+                main = branches["main"]
+                pixels = tuple(range(1, main.ndim - 1))
+                value = main.mean(pixels, keepdims=True, dtype=jnp.float32)
             elif layer.kind == "fork":
                 value = branches[layer.function or "main"]
                 if layer.c_out < layer.c_in:
@@ -178,13 +183,13 @@ def _beside_class_token(x: jax.Array) -> jax.Array:
     return jnp.pad(row, ((0, 0), (0, 0), (1, 0), (0, 0)))
 
 
-def average_pool(x: jax.Array) -> jax.Array:
-    """2x2 average pool, stride 2, to ``ceil(H / 2)`` by ``ceil(W / 2)``.
+def average_pool(x: jax.Array, window: tuple[int, ...] = (2, 2)) -> jax.Array:
+    """Average pool over windows side by side, 1 or 2 along each axis, to ``ceil(H / 2)`` and so on.
 
     At an odd edge the average is over the pixels that exist, so a constant map stays constant.
     """
-    padding = ((0, x.shape[1] % 2), (0, x.shape[2] % 2))
-    return nnx.avg_pool(x, (2, 2), (2, 2), padding, count_include_pad=False).astype(x.dtype)
+    padding = tuple((0, -size % step) for size, step in zip(x.shape[1:-1], window, strict=True))
+    return nnx.avg_pool(x, window, window, padding, count_include_pad=False).astype(x.dtype)
 
 
 class LayerScale(nnx.Module):
@@ -206,17 +211,20 @@ class _Settings:
     dtype: jnp.dtype
     batch_norm_momentum: float
     cpu_convs: bool
+    axes: int
 
 
 def _conv(layer: Layer, settings: _Settings) -> nnx.Conv:
     convolve = conv_for_cpu if settings.cpu_convs else jax.lax.conv_general_dilated
-    kernel = (layer.kernel, layer.kernel_w or layer.kernel)
+    kernel = along_axes(layer.kernel, settings.axes)
+    if layer.kernel_w:
+        kernel = (layer.kernel, layer.kernel_w)
     around = tuple(((size - 1) // 2, (size - 1) // 2) for size in kernel)
     return nnx.Conv(
         layer.c_in,
         layer.c_out,
         kernel,
-        layer.stride,
+        along_axes(layer.stride, settings.axes),
         # Patches side by side (kernel and stride equal) fill the map; what is missing at its edges
         # is zeros, where PyTorch would drop the incomplete patches.
         padding="SAME" if layer.kernel == layer.stride else around,

@@ -6,9 +6,10 @@ below what the core can do. Here the first is a sum over the kernel's taps of sh
     y[p] = sum_t w[t] x[s p + t],    dx = the same of dy with zeros between its pixels, w reversed,
     dw[t] = sum_p x[s p + t] dy[p],
 
-and the second a matrix product over pixels; large kernels with a group a channel are done as
-`large_conv.py` says. Everything else is left to `jax.lax`. Networks use it
-where they are made with ``cpu_convs``, as the jobs do on a CPU; exports and other devices do not.
+and the second a matrix product over pixels. A conv of clips is a sum over its kernel's frames of
+convs of images (`benchmarks/clip_convs.py`), large kernels with a group a channel are done as
+`large_conv.py` says, and everything else is left to `jax.lax`. Networks use it where they are made
+with ``cpu_convs``, as the jobs do on a CPU; exports and other devices do not.
 
 CPU time of a step without and with it, in turns in one process, batches of 8 at 96 pixels, float32,
 jax 0.10.2 on two shared cores, one used (2026-11-25; ``benchmarks/train_step.py --cpu-convs=false``
@@ -29,6 +30,9 @@ from deepmad_jax.nets import large_conv
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 """Of images, kernels and results, as in all of `nets`."""
 
+LAYOUTS = {4: LAYOUT, 5: ("NDHWC", "DHWIO", "NDHWC")}
+"""By the axes of a batch: of images, and of clips."""
+
 Pads = tuple[tuple[int, int], ...]
 
 
@@ -47,12 +51,16 @@ def conv_for_cpu(
     (`jax.custom_vjp` allows none).
 
     Args:
-        x: images, shape (batch, H, W, c_in), of the kernel's dtype.
-        kernel: shape (k, k, c_in / groups, c_out).
+        x: images, shape (batch, H, W, c_in), or clips, (batch, frames, H, W, c_in), of the kernel's
+            dtype.
+        kernel: shape (k, k, c_in / groups, c_out), of clips (k_t, k, k, c_in / groups, c_out).
         strides, padding, feature_group_count: as there.
         others: the rest of its arguments; `jax.lax` does whatever asks for more than a precision.
     """
-    groups, size = feature_group_count, kernel.shape[:2]
+    groups, size = feature_group_count, kernel.shape[:-2]
+    if _is_plain(x, kernel, others) and x.ndim == 5:
+        pads = _pads(x.shape[1:4], size, strides, padding)
+        return _of_clips(x, kernel, strides, pads, groups, others.get("precision"))
     if _is_plain(x, kernel, others):
         pads = _pads(x.shape[1:3], size, strides, padding)
         if size == (1, 1) and groups == 1 and not any(map(any, pads)):
@@ -73,8 +81,36 @@ def _is_plain(x: jax.Array, kernel: jax.Array, others: dict[str, Any]) -> bool:
     asked.pop("precision", None)
     dilations = [asked.pop(f"{side}_dilation", (1, 1)) for side in ("lhs", "rhs")]
     layout = lax.conv_dimension_numbers(x.shape, kernel.shape, asked.pop("dimension_numbers", None))
-    ours = lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUT)
-    return not asked and layout == ours and all(tuple(d) == (1, 1) for d in dilations)
+    ours = lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUTS[x.ndim])
+    return not asked and layout == ours and all(set(d) == {1} for d in dilations)
+
+
+def _of_clips(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    pads: Pads,
+    groups: int,
+    precision: Any,
+) -> jax.Array:
+    """The sum over the kernel's frames of what each gives, all frames of the clips as images."""
+    frames = jnp.pad(x, ((0, 0), pads[0], (0, 0), (0, 0), (0, 0)))
+    ((count,), step) = _outputs(frames.shape[1:2], kernel.shape[:1], strides[:1]), strides[0]
+    wide, total = jnp.promote_types(x.dtype, jnp.float32), jnp.float32(0)
+    for first, part in enumerate(kernel):
+        under = lax.slice_in_dim(frames, first, first + (count - 1) * step + 1, step, axis=1)
+        images = under.reshape(-1, *under.shape[2:])
+        given = conv_for_cpu(
+            images,
+            part,
+            strides[1:],
+            pads[1:],
+            feature_group_count=groups,
+            dimension_numbers=LAYOUT,
+            precision=precision,
+        )
+        total += given.astype(wide)
+    return total.reshape(x.shape[0], count, *total.shape[1:]).astype(x.dtype)
 
 
 def _pads(

@@ -18,8 +18,6 @@ A network knows nothing about losses, optimisers or regularisation.
 """
 
 import dataclasses
-import functools
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,11 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from deepmad_jax.arch import Architecture, layer_table
+from deepmad_jax.arch import Architecture
 from deepmad_jax.errors import UserError
 from deepmad_jax.nets import adapt
 from deepmad_jax.nets.block import Block
-from deepmad_jax.nets.init import draw_kernels, silence_branches
+from deepmad_jax.nets.build import build
 from deepmad_jax.nets.stage import SCAN_BY_BACKEND, Stage
 from deepmad_jax.nets.tokens import as_map
 
@@ -48,6 +46,8 @@ class Feature:
 
 class Network(nnx.Module):
     """Images ``(batch, H, W, in_channels)`` to float32 logits ``(batch, classes)``; any H and W.
+
+    A network of clips (``arch.frames``) takes ``(batch, frames, H, W, in_channels)``, any of each.
 
     Parameters and BatchNorm statistics are float32. The running variance is PyTorch's, see
     `batch_norm.py`.
@@ -109,7 +109,7 @@ class Network(nnx.Module):
         self.remat, self.drop_path, self.dropout = remat, drop_path, dropout
         self.feature_info, self._stage_levels = _levels(arch)
 
-        self.stem, self.stages, self.norms, self.final, self.head = _build(
+        self.stem, self.stages, self.norms, self.final, self.head = build(
             arch, rngs.params(), self.dtype, batch_norm_momentum, scan, cpu_convs, zero_init
         )
 
@@ -125,7 +125,8 @@ class Network(nnx.Module):
         x = self._maps(x, train, paths)[-1]
         if train and self.dropout:
             # The mean over the pixels is linear: whole channels dropped before it are its entries.
-            x *= _keep(units, 1.0 - self.dropout, (len(x), 1, 1, x.shape[-1]), x.dtype)
+            shape = (len(x), *[1] * (x.ndim - 2), x.shape[-1])
+            x *= _keep(units, 1.0 - self.dropout, shape, x.dtype)
         out = self.head(x, train)
         return out.reshape(out.shape[0], -1)
 
@@ -135,9 +136,11 @@ class Network(nnx.Module):
         """The map at the end of each level, in the computation's dtype, finest first.
 
         A map has ``ceil(H / stride)`` by ``ceil(W / stride)`` pixels; a class token is no part of
-        it. Swin with ``stage_norms`` gives them through these.
+        it. Swin with ``stage_norms`` gives them through these. Those of clips have frames.
         """
         maps = self._maps(x, train, key)
+        if self.arch.frames:
+            return maps
         sizes = [tuple(-(-size // f.stride) for size in x.shape[1:3]) for f in self.feature_info]
         return tuple(as_map(m, *size) for m, size in zip(maps, sizes, strict=True))
 
@@ -146,12 +149,14 @@ class Network(nnx.Module):
     ) -> tuple[jax.Array, ...]:
         """What each level ends in, class token included."""
         shape = getattr(x, "shape", None)
-        if shape is None or len(shape) != 4 or shape[-1] != self.arch.in_channels or 0 in shape:
+        what, frames = ("clips", "frames, ") if self.arch.frames else ("images", "")
+        axes = 2 + self.arch.axes
+        if shape is None or len(shape) != axes or shape[-1] != self.arch.in_channels or 0 in shape:
             given = f"of type {type(x).__name__}" if shape is None else f"an array of shape {shape}"
             raise UserError(
-                f"The images are {given}, but {self.arch.name} takes an array of shape (batch, "
-                f"height, width, {self.arch.in_channels}), none of them 0: transpose images that "
-                "have channels first."
+                f"The {what} are {given}, but {self.arch.name} takes an array of shape (batch, "
+                f"{frames}height, width, {self.arch.in_channels}), none of them 0: transpose "
+                f"{what} that have channels first."
             )
         x = self.stem(x.astype(self.dtype), train)
         maps = {0: x}
@@ -205,15 +210,16 @@ class Network(nnx.Module):
     def _keep_paths(self, key: jax.Array | None, batch: int) -> list[jax.Array]:
         """Of each stage, the factors of its blocks' branches.
 
-        Shape (depth, additions, batch, 1, 1, 1): every addition of a block draws for itself, all
-        at the rate of the block.
+        Shape (depth, additions, batch, 1, 1, 1), of clips one 1 more: every addition of a block
+        draws for itself, all at the rate of the block.
         """
         plans = [stage.first.plan for stage in self.stages]
         additions = max(1, *(sum(layer.kind == "add" for _, layer in plan) for plan in plans))
         depths = [stage.depth for stage in self.arch.stages]
         rates = np.linspace(0.0, self.drop_path, sum(depths), dtype=np.float32)
-        shares = jnp.asarray(1.0 - rates)[:, None, None, None, None, None]
-        factors = _keep(key, shares, (sum(depths), additions, batch, 1, 1, 1), self.dtype)
+        ones = (1,) * (1 + self.arch.axes)
+        shares = jnp.asarray(1.0 - rates).reshape(-1, 1, 1, *ones)
+        factors = _keep(key, shares, (sum(depths), additions, batch, *ones), self.dtype)
         return jnp.split(factors, np.cumsum(depths)[:-1].tolist())
 
 
@@ -243,60 +249,3 @@ def _levels(arch: Architecture) -> tuple[tuple[Feature, ...], tuple[int, ...]]:
     if arch.final_width is not None:
         features[-1] = dataclasses.replace(features[-1], channels=arch.final_width)
     return tuple(features), tuple(stage_levels)
-
-
-# Compiled as one program: built eagerly, each shape of array would compile its own.
-@functools.partial(nnx.jit, static_argnums=(0, 2, 3, 4, 5, 6))
-def _build(
-    arch: Architecture,
-    key: jax.Array,
-    dtype: jnp.dtype,
-    batch_norm_momentum: float,
-    scan: bool,
-    cpu_convs: bool,
-    zero_init: bool,
-) -> tuple[Block, nnx.List, nnx.List | None, Block | None, Block]:
-    """Stem, stages, norms of their outputs, final conv and head, drawn from ``key``."""
-    sections: dict[str, list] = {}
-    repeats: dict[str, int] = {}
-    for section, rows in itertools.groupby(layer_table(arch), key=lambda row: row.section):
-        rows = list(rows)
-        sections[section] = [row.layer for row in rows]
-        repeats[section] = rows[0].repeat
-    settings = {
-        "rngs": nnx.Rngs(key),
-        "dtype": dtype,
-        "batch_norm_momentum": batch_norm_momentum,
-        "cpu_convs": cpu_convs,
-    }
-    stem = Block(sections["stem"], **settings)
-    stages = nnx.List(
-        Stage(
-            sections[f"stage{i}.first"],
-            sections.get(f"stage{i}.rest", ()),
-            repeats.get(f"stage{i}.rest", 0),
-            scan=scan,
-            **settings,
-        )
-        for i in range(1, len(arch.stages) + 1)
-    )
-    norms = None
-    if arch.stage_norms:
-        norms = nnx.List(
-            Block(sections[f"norm{i}"], **settings) for i in range(1, len(arch.stages) + 1)
-        )
-    final = Block(sections["final"], **settings) if "final" in sections else None
-    head = Block(sections["head"], **settings)
-
-    blocks = [
-        stem,
-        *(block for stage in stages for block in (stage.first, stage.rest)),
-        final,
-        head,
-    ]
-    blocks = [block for block in blocks if block is not None]
-    draw_kernels(blocks, key)
-    # The families start as their authors' code does.
-    if zero_init and arch.family is None:
-        silence_branches(blocks)
-    return stem, stages, norms, final, head

@@ -62,7 +62,8 @@ class Stage(nnx.Module):
     ) -> jax.Array | Pair:
         """The output of the last block; with ``train`` the running statistics move.
 
-        ``keep``, shape (depth, additions, batch, 1, 1, 1), is handed to the blocks, one row each.
+        ``keep``, shape (depth, additions, batch, 1, 1, 1), of clips one 1 more, is handed to the
+        blocks, one row each.
         """
         x = self.first(x, train, None if keep is None else keep[0])
         if self.rest is None:

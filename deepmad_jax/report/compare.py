@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepmad_jax.arch import Architecture, cost, layer_table
-from deepmad_jax.arch.rows import pixels_of
 from deepmad_jax.arch.zoo import entry_of
 from deepmad_jax.report.sections import px_of
 from deepmad_jax.report.table import COLUMNS, Table, percent, printable, to_text
@@ -71,7 +70,7 @@ def _row(arch: Architecture, numbers: Mapping[str, Any]) -> tuple[str, ...]:
         )
     )
     return (
-        px_of(pixels_of(*arch.size_px)),
+        px_of(arch.image),
         f"{arch.classes:,}",
         f"{cost.params(table):,}",
         f"{cost.macs(table):,}",

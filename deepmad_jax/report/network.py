@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deepmad_jax.arch import Architecture
-from deepmad_jax.arch.rows import sides_of
+from deepmad_jax.arch.rows import Number, along_axes
 from deepmad_jax.report import canvas
-from deepmad_jax.report.sections import Section, describe, sections
+from deepmad_jax.report.sections import Section, describe, px_of, sections
 
 # The sheet, in points.
 LEFT, RIGHT, TOP = 66.0, 14.0, 34.0
@@ -80,7 +80,8 @@ def draw(arch: Architecture) -> Figure:
         14,
         12,
         "Linear scales. Bars: one a block, height = width in channels; thin bar in front = inner "
-        "channels. Boxes: a stage's output, channels × pixels × pixels.",
+        "channels. Boxes: a stage's output, channels × pixels × pixels"
+        f"{' of one frame' if arch.frames else ''}.",
         fontsize=7.5,
         color=canvas.MUTED,
     )
@@ -172,11 +173,11 @@ def _label_lines(drawn: list[Section], every: list[Section]) -> list[tuple[str, 
     params, macs = sum(s.params for s in every), sum(s.macs for s in every)
     lines = [
         ("", [s.name for s in drawn]),
-        ("pixels", [" × ".join(map(str, sides_of(s.resolution_px))) for s in drawn]),
+        ("pixels", [_times(s.resolution_px) for s in drawn]),
         ("width", [f"{s.width:,}" for s in drawn]),
         ("inner", ["-" if s.inner is None else f"{s.inner:,}" for s in drawn]),
-        ("kernel", ["-" if s.kernel is None else f"{s.kernel} × {s.kernel}" for s in drawn]),
-        ("stride", [f"{s.stride}" for s in drawn]),
+        ("kernel", ["-" if s.kernel is None else _times(s.kernel) for s in drawn]),
+        ("stride", [px_of(s.stride).replace("x", " × ") for s in drawn]),
         ("blocks", ["-" if s.depth is None else f"{s.depth}" for s in drawn]),
         ("params", [f"{100 * s.params / params:.1f} %" for s in drawn]),
         ("MACs", [f"{100 * s.macs / macs:.1f} %" for s in drawn]),
@@ -185,6 +186,10 @@ def _label_lines(drawn: list[Section], every: list[Section]) -> list[tuple[str, 
     if len(kinds) > 1:
         lines.insert(1, ("block", [s.kind for s in drawn]))
     return lines
+
+
+def _times(size: Number) -> str:
+    return " × ".join(map(str, along_axes(size)))
 
 
 def _draw_labels(

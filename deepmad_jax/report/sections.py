@@ -7,8 +7,8 @@ import dataclasses
 import re
 
 from deepmad_jax.arch import Architecture, Row, cost, layer_table
-from deepmad_jax.arch.layers import out_resolution
-from deepmad_jax.arch.rows import Number, pixels_of, sides_of
+from deepmad_jax.arch.layers import extent, out_resolution
+from deepmad_jax.arch.rows import Number, along_axes, sides_of
 from deepmad_jax.arch.stages import FURTHER_BLOCKS
 
 STEMS = {
@@ -31,6 +31,7 @@ class Section:
         kind: conv, dense, the stem's kind or the block's name, with its groups where there are
             several, or its heads and their width.
         level: index of its level from 0, None for the classifier.
+        kernel, stride: a side, or an `Oblong` where maps have frames.
         depth: blocks; None where there are no blocks.
         resolution_px: of its output, a side, or an `Oblong`.
     """
@@ -38,8 +39,8 @@ class Section:
     name: str
     kind: str
     level: int | None
-    kernel: int | None
-    stride: int | None
+    kernel: Number | None
+    stride: Number | None
     width: int
     inner: int | None
     depth: int | None
@@ -54,9 +55,10 @@ class Section:
 
 
 def px_of(pixels: Number) -> str:
-    """A map's size in a table: its side, or height x width."""
-    height, width = sides_of(pixels)
-    return f"{height:,}" if width == height else f"{height:,}x{width:,}"
+    """A size in a table: a side, height x width or, of clips, frames x height x width."""
+    sizes = along_axes(pixels)
+    is_square = len(sizes) == 2 and sizes[0] == sizes[1]
+    return "x".join(f"{size:,}" for size in (sizes[:1] if is_square else sizes))
 
 
 def sections(arch: Architecture) -> list[Section]:
@@ -70,32 +72,34 @@ def sections(arch: Architecture) -> list[Section]:
     def costs(name: str) -> tuple[int, int]:
         return cost.params(by_name[name]), cost.macs(by_name[name])
 
-    stem = arch.stem
-    resolution_px = out_resolution(pixels_of(*arch.size_px), stem.reduction)
+    stem, frames = arch.stem, arch.frames
+    kernel, one = extent(stem.kernel, stem.kernel_t, frames), extent(1, 1, frames)
+    resolution_px = out_resolution(arch.image, extent(stem.reduction, 1, frames))
     found = [
         Section(
-            "stem", STEMS[stem.kind], 0, stem.kernel, stem.stride, stem.width, None, None,
-            resolution_px, *costs("stem"),
+            "stem", STEMS[stem.kind], 0, kernel, extent(stem.stride, 1, frames), stem.width, None,
+            None, resolution_px, *costs("stem"),
         )
     ]  # fmt: skip
     level = 0
     for i, stage in enumerate(arch.stages, 1):
-        resolution_px = out_resolution(resolution_px, stage.stride)
+        stride = extent(stage.stride, stage.stride_t, frames)
+        resolution_px = out_resolution(resolution_px, stride)
         level += stage.stride == 2
         kind = stage.block if stage.groups == 1 else f"{stage.block} g{stage.groups}"
-        kernel: int | None = stage.kernel
+        kernel = extent(stage.kernel, stage.kernel_t, frames)
         if stage.block == "attention":
             kind, kernel = f"attention {stage.heads}x{stage.head_width}", None
         found.append(
             Section(
-                f"stage {i}", kind, level, kernel, stage.stride, stage.width, stage.inner,
+                f"stage {i}", kind, level, kernel, stride, stage.width, stage.inner,
                 stage.depth, resolution_px, *costs(f"stage{i}"),
             )
         )  # fmt: skip
     if arch.final_width is not None:
         found.append(
             Section(
-                "final 1x1", "conv", level, 1, 1, arch.final_width, None, None, resolution_px,
+                "final 1x1", "conv", level, one, one, arch.final_width, None, None, resolution_px,
                 *costs("final"),
             )
         )  # fmt: skip
@@ -116,10 +120,8 @@ def level_resolutions(arch: Architecture) -> list[str]:
 def describe(arch: Architecture) -> str:
     """One line: the input, the blocks and the classes."""
     kinds = ", ".join(
-        f"{kind} (not in the paper)" if kind in FURTHER_BLOCKS else kind
+        f"{kind} (not in the paper)" if arch.frames or kind in FURTHER_BLOCKS else kind
         for kind in dict.fromkeys(stage.block for stage in arch.stages)
     )
-    return (
-        f"{' x '.join(map(str, arch.size_px))} x {arch.in_channels} input, {kinds} blocks, "
-        f"{arch.classes:,} classes"
-    )
+    sizes = " x ".join(map(str, (*along_axes(arch.image), arch.in_channels)))
+    return f"{sizes} input, {kinds} blocks, {arch.classes:,} classes"

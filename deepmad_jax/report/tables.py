@@ -11,6 +11,7 @@ from deepmad_jax.arch import Architecture, cost, layer_table
 from deepmad_jax.arch.growth import width_growth
 from deepmad_jax.arch.rows import attends
 from deepmad_jax.arch.zoo import entry_of
+from deepmad_jax.report.clips import x3d_table
 from deepmad_jax.report.read import finite, mapping, numbers, records
 from deepmad_jax.report.sections import describe, level_resolutions, px_of, sections
 from deepmad_jax.report.table import COLUMNS, Table, percent, printable, to_text
@@ -40,6 +41,7 @@ def tables(arch: Architecture, design: dict[str, Any] | None = None) -> list[Tab
         _layers(arch),
         _macs(arch),
         _published(arch),
+        x3d_table(arch),
         _budgets(arch, design),
         _entropy(arch, design),
         _facts(arch, design),
@@ -94,8 +96,8 @@ def _layers(arch: Architecture) -> Table:
         (
             s.name,
             s.kind,
-            _whole(s.kernel),
-            _whole(s.stride),
+            _maybe(px_of, s.kernel),
+            _maybe(px_of, s.stride),
             f"{s.width:,}",
             _whole(s.inner),
             _whole(s.depth),
@@ -118,7 +120,8 @@ def _layers(arch: Architecture) -> Table:
         (*rows, total),
         "llrrrrrrrrrr",
         total=True,
-        note="Depth in blocks; its total counts the stages' blocks. px: output pixels a side.",
+        note="Depth in blocks; its total counts the stages' blocks. px: output pixels a side"
+        f"{', after its frames' if arch.frames else ''}.",
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from deepmad_jax.arch import Architecture
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fetched import fetched
 from deepmad_jax.nets import Network
+from deepmad_jax.tasks.task import refuse_clips
 
 
 class Backbone(nnx.Module):
@@ -54,7 +55,11 @@ def as_backbone(arch: Architecture) -> Architecture:
 
     Swin's has a LayerNorm on each of its maps, and windows that never shrink; others are as they
     are.
+
+    Raises:
+        InvalidConfig: a network of clips.
     """
+    refuse_clips(arch)
     is_swin = arch.stages[-1].block == "swin"
     return dataclasses.replace(arch, stage_norms=True) if is_swin else arch
 
@@ -96,6 +101,8 @@ def _classifier(source: str, arch: Architecture, field: str) -> Network:
             "leave it out for fresh weights."
         )
     fields = ("name", "resolution", "resolution_w", "classes")
+    if arch.frames and net.arch.frames:
+        fields = (*fields, "frames")
     alike = {field: getattr(arch, field) for field in fields}
     if dataclasses.replace(net.arch, **alike) != arch:
         raise InvalidConfig(

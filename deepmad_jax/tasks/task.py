@@ -15,6 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from deepmad_jax.config import Config
+from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.train.gradients import Batch
 from deepmad_jax.train.look import Maps
 from deepmad_jax.train.plan import Plan
@@ -142,3 +143,13 @@ def split_network(net: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
     """The graph of a network, its params and its BatchNorm statistics as nested dicts of arrays."""
     graphdef, params, batch_stats = nnx.split(net, nnx.Param, nnx.BatchStat)
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
+
+
+def refuse_clips(arch: Any) -> None:
+    """Raises `InvalidConfig` where a network is of clips, for tasks that show it images."""
+    frames = getattr(arch, "frames", 0)
+    if frames:
+        raise InvalidConfig(
+            f"{arch.name} is of clips of {frames} frames, but this task has images: set "
+            "config.design.frames to 0, or train it on videos with config.task=video."
+        )

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from deepmad_jax.arch import cost
-from deepmad_jax.arch.mlp import mlp_head_rows, mlp_stage_rows
+from deepmad_jax.arch.mlp import MlpArchitecture, mlp_head_rows, mlp_stage_rows, mlp_table
 from deepmad_jax.design.perceptron.problem import MlpProblem
 from deepmad_jax.design.program.arrays import Array, namespace
-from deepmad_jax.design.program.entropy import effectiveness
+from deepmad_jax.design.program.entropy import effectiveness, main_path, vector_entropy
 from deepmad_jax.design.program.evaluate import REAL_SLACK
 from deepmad_jax.errors import InfeasibleProblem
 
@@ -52,12 +52,28 @@ def evaluate_mlp(data: MlpData, width: Array, depth: Array) -> MlpNumbers:
     first = xp.broadcast_to(xp.asarray(data.input_width), width.shape[:-1])[..., None]
     c_in = xp.concatenate([first, width[..., :-1]], axis=-1)
     rows, head = mlp_stage_rows(c_in, width, depth), mlp_head_rows(width[..., -1], data.classes)
-    sum_log = (xp.log(c_in) + (depth - 1) * xp.log(width)).sum(-1)
+    layers, sum_log = (part.sum(-1) for part in main_path(rows, xp))
     return MlpNumbers(
-        entropy=width[..., -1] * sum_log,
-        rho=effectiveness(depth.sum(-1), sum_log),
+        entropy=vector_entropy(width[..., -1], sum_log),
+        rho=effectiveness(layers, sum_log),
         params=cost.params(rows).sum(-1) + cost.params(head),
         macs=cost.macs(rows).sum(-1) + cost.macs(head),
+    )
+
+
+def numbers_of_mlp(arch: MlpArchitecture) -> MlpNumbers:
+    """The numbers of any perceptron, layer by layer.
+
+    >>> numbers = numbers_of_mlp(MlpArchitecture("tiny", 64, (32, 32), 10))
+    >>> numbers.params, numbers.macs, round(float(numbers.rho), 4)
+    (3466, 3392, 0.0442)
+    """
+    layers, sum_log = main_path(mlp_table(arch))
+    return MlpNumbers(
+        entropy=vector_entropy(arch.widths[-1], sum_log),
+        rho=effectiveness(layers, sum_log),
+        params=arch.num_params,
+        macs=arch.macs,
     )
 
 

@@ -1,9 +1,13 @@
 """What makes a search space one: checks of `Problem`'s fields, each with its message."""
 
 import math
+from typing import Any
 
-from deepmad_jax.arch.stages import BASELINE_BLOCKS, BLOCKS, COMPARED_BLOCKS
+from deepmad_jax.arch.rows import Oblong
+from deepmad_jax.arch.stages import BASELINE_BLOCKS, BLOCKS, COMPARED_BLOCKS, PAPER_BLOCKS
 from deepmad_jax.errors import InvalidConfig, did_you_mean
+
+Problem = Any  # `problem` imports this module
 
 MOST_SETTLEMENTS = 64
 """Choices of kinds, one design each, beyond which a problem is refused."""
@@ -35,9 +39,13 @@ def check_blocks(block: str, blocks: tuple[str, ...], stages: int) -> None:
 
 
 def check_not_empty(name: str, sizes: tuple[int, ...]) -> None:
-    """``kernels`` or ``heads``."""
+    """``kernels``, ``kernels_t`` or ``heads``."""
     if not sizes:
-        kind = {"kernels": "odd sizes, such as 3,5", "heads": "numbers of heads, such as 2,4,8"}
+        kind = {
+            "kernels": "odd sizes, such as 3,5",
+            "kernels_t": "numbers of frames, such as 1,3",
+            "heads": "numbers of heads, such as 2,4,8",
+        }
         raise InvalidConfig(f"{name} is empty, but must hold {kind[name]}.")
 
 
@@ -74,4 +82,33 @@ def check_multiple(m: int, name: str, low: int, high: int) -> None:
         raise InvalidConfig(
             f"multiple_of is {m}, but no multiple of {m} lies between the least and greatest "
             f"{name}, {low} and {high}: widen the range or lower multiple_of."
+        )
+
+
+def check_together(problem: Problem) -> None:
+    """What two fields forbid each other."""
+    kinds = set(problem.stage_blocks)
+    if problem.convention == "tinynas" and (
+        not kinds <= set(PAPER_BLOCKS) or len(kinds) > 1 or problem.patch
+    ):
+        raise InvalidConfig(
+            "convention is tinynas, but the authors' released code counts networks of one of "
+            f"{', '.join(PAPER_BLOCKS)} behind a 3x3 conv only: set convention to paper."
+        )
+    if math.isfinite(problem.latency) and not problem.latency_table:
+        raise InvalidConfig(
+            f"latency is {problem.latency} ms, but there is no latency_table: name a CSV file of "
+            "the time that each kind of layer takes."
+        )
+    is_oblong = isinstance(problem.image, Oblong) and not problem.is_of_clips
+    if is_oblong and (problem.positions or problem.latency_table):
+        raise InvalidConfig(
+            f"The images are {problem.resolution} x {problem.resolution_w} pixels, but positions "
+            "and latency tables are of square maps: set resolution_w to 0, or leave both out."
+        )
+    if problem.alpha and len(problem.alpha) != len(problem.level_ends):
+        raise InvalidConfig(
+            f"alpha has {len(problem.alpha)} weights, but these strides make "
+            f"{len(problem.level_ends)} levels (the stem's, and one for each stage of stride 2): "
+            "give one weight a level, or none for 1 everywhere and 8 on the last."
         )

@@ -18,7 +18,7 @@ from deepmad_jax.arch import cost
 from deepmad_jax.arch.layers import Mode, Row, head_rows, stage_rows, stem_rows
 from deepmad_jax.arch.rows import Oblong, sides_of
 from deepmad_jax.arch.spec import Architecture
-from deepmad_jax.arch.stages import MBCONV_BLOCKS
+from deepmad_jax.arch.stages import MBCONV_BLOCKS, Stage, Stem
 from deepmad_jax.design.program.arrays import Array, namespace
 from deepmad_jax.design.program.entropy import (
     depth_penalty,
@@ -37,7 +37,7 @@ class Point(NamedTuple):
     Attributes:
         stem: channels, shape (...).
         width, inner, kernel, depth: per stage, shape (..., S). Where a stage attends, ``kernel``
-            is its number of heads.
+            is its number of heads; of clips it is the pixels under a kernel over its frames.
     """
 
     stem: Array
@@ -81,6 +81,7 @@ class Form:
         stages: how many.
         stem: kind of stem, ``conv`` or ``patch``.
         positions, head_norm, has_final: whether it has these.
+        of_clips: whether maps and kernels have frames.
         convention: as in the problem.
         extras: the further limits that are set (see `limits.MEASURES`).
     """
@@ -91,6 +92,7 @@ class Form:
     positions: bool
     head_norm: bool
     has_final: bool
+    of_clips: bool
     convention: str
     extras: tuple[str, ...]
 
@@ -100,10 +102,11 @@ class Data(NamedTuple):
 
     Attributes:
         resolutions: pixels down and across of the image, after the stem and after each stage,
-            (2, S + 2).
-        strides: of the stem and of each stage, (S + 1,).
+            (2, S + 2); of clips frames too, (3, S + 2).
+        strides: of the stem and of each stage, (S + 1,); of clips the greater, see
+            `Problem.halvings`.
         is_block: 1 where a stage is of a kind, for each of `Form.blocks`, (kinds, S).
-        stem_kernel, head_width: pixels a side and channels, scalars.
+        stem_kernel, head_width: pixels a side (of clips, over its frames) and channels, scalars.
         level_ends: see `Problem.level_ends`, int64, (S + 1,); the first stands as often as there
             are fewer levels.
         alpha: weight of each of these, 0 where it is there again, (S + 1,).
@@ -142,6 +145,7 @@ def form_of(problem: Problem) -> Form:
         positions=problem.positions,
         head_norm=problem.head_norm,
         has_final=problem.final_width is not None,
+        of_clips=problem.is_of_clips,
         convention=problem.convention,
         extras=problem.extras,
     )
@@ -153,9 +157,9 @@ def data_of(problem: Problem) -> Data:
     missing = problem.num_stages + 1 - len(ends)
     values = (
         list(zip(*map(sides_of, (problem.image, *problem.resolutions)), strict=True)),
-        (problem.stem.stride, *problem.strides),
+        (problem.stem.stride, *problem.halvings),
         [[block == kind for block in problem.stage_blocks] for kind in _kinds(problem)],
-        problem.stem.kernel,
+        _pixels_under(problem.stem) if problem.is_of_clips else problem.stem.kernel,
         problem.head_width,
         ends[:1] * missing + ends,
         (0.0,) * missing + problem.level_weights,
@@ -180,11 +184,19 @@ def _kinds(problem: Problem) -> tuple[str, ...]:
 
 def point_of(arch: Architecture) -> Point:
     """The integer point of an architecture, as float64 arrays."""
-    stages = [
-        (s.width, s.inner, s.heads if s.block == "attention" else s.kernel, s.depth)
-        for s in arch.stages
-    ]
+    stages = [(s.width, s.inner, _choice_of(arch, s), s.depth) for s in arch.stages]
     return Point(np.float64(arch.stem.width), *np.array(stages, dtype=np.float64).T)
+
+
+def _choice_of(arch: Architecture, stage: Stage) -> int:
+    """Where a stage chooses a kernel or a number of heads, what it has chosen."""
+    if stage.block == "attention":
+        return stage.heads
+    return _pixels_under(stage) if arch.frames else stage.kernel
+
+
+def _pixels_under(part: Stem | Stage) -> int:
+    return part.kernel_t * part.kernel**2
 
 
 def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numbers:
@@ -197,7 +209,11 @@ def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numb
     """
     xp = namespace(point.width, data.macs)
     c_in = xp.concatenate([xp.asarray(point.stem)[..., None], point.width[..., :-1]], axis=-1)
-    resolution = Oblong(data.resolutions[0], data.resolutions[1])
+    resolution = Oblong(*(data.resolutions[i] for i in range(3 if form.of_clips else 2)))
+    # Of clips only how many pixels it has is known of a kernel, and only that is asked for.
+    kernel, stem_kernel = (
+        Oblong(size, 1) if form.of_clips else size for size in (point.kernel, data.stem_kernel)
+    )
     stages: list[Row] = []
     for kind, is_kind in zip(form.blocks, data.is_block, strict=True):
         rows = stage_rows(
@@ -205,7 +221,7 @@ def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numb
             c_in=c_in,
             width=point.width,
             inner=point.inner,
-            kernel=point.kernel,
+            kernel=kernel,
             depth=point.depth,
             stride=data.strides[1:],
             groups=1,
@@ -220,7 +236,7 @@ def evaluate(form: Form, data: Data, point: Point, mode: Mode = "exact") -> Numb
     stem = stem_rows(
         data.in_channels,
         point.stem,
-        data.stem_kernel,
+        stem_kernel,
         data.strides[0],
         resolution[0],
         resolution[1],

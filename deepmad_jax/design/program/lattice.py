@@ -30,8 +30,8 @@ class Lattice(NamedTuple):
     Attributes:
         low, high: least and greatest coordinates, (1 + 4 S,).
         multiple: m, a scalar.
-        kernels: of each stage the sizes it may take, or numbers of heads, ascending, (S, K), the
-            last perhaps more than once.
+        kernels: of each stage the sizes it may take, numbers of heads or, of clips, pixels under a
+            kernel over its frames, ascending, (S, K), the last perhaps more than once.
         ratio_low, ratio_high: of inner / width, scalars.
         fixed_ratio: 1.0 where the ratio is a single value, else 0.0.
     """

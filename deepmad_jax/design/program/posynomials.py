@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepmad_jax.arch import cost
-from deepmad_jax.arch.layers import head_rows, se_width, stage_rows, stem_rows
-from deepmad_jax.arch.rows import Oblong, Row, sides_of
+from deepmad_jax.arch.layers import extent, head_rows, se_width, stage_rows, stem_rows
+from deepmad_jax.arch.rows import Oblong, Row, pixels_of, sides_of
 from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.box import box_of
 from deepmad_jax.design.program.latency_grid import Grid
@@ -38,7 +38,7 @@ class Posynomials(NamedTuple):
         merge: those of what a first block has only where it changes the width, same shape.
         merges: how many layers these are, (S,).
         head: those of the final conv, (L + 1,).
-        level: log(r_m^2 c_m), (M, L + 1).
+        level: log(r_m^2 c_m), of clips log(t_m r_m^2 c_m), (M, L + 1).
         reach: 1 where a stage lies before a level's end, (M, S).
         layers: main-path convs of a repeated block, (S,).
         layers_fixed, stem: convs that every network has; log fan-in of the stem.
@@ -47,7 +47,7 @@ class Posynomials(NamedTuple):
         monotone: 1.0 or 0.0.
         log_least_inner, squeeze_loss: least log inner; squeeze width >= max(8, inner / 4 - loss).
         multiple, inner_multiple: unit of widths and of inner widths.
-        log_kernels: of the sizes or numbers of heads a stage may take, (S, K).
+        log_kernels: of what a stage may choose, see `Lattice.kernels`, (S, K).
     """
 
     exponents: Array
@@ -107,7 +107,7 @@ def posynomials_of(problem: Problem, bound: bool = False) -> Posynomials:
     stem = stem_rows(
         problem.in_channels,
         symbol(0),
-        problem.stem.kernel,
+        extent(problem.stem.kernel, problem.stem.kernel_t, problem.is_of_clips),
         problem.stem.stride,
         problem.image,
         sizes[0],
@@ -177,8 +177,7 @@ def posynomials_of(problem: Problem, bound: bool = False) -> Posynomials:
 
 
 def _as_float(pixels: Any) -> Any:
-    height, width = map(float, sides_of(pixels))
-    return height if width == height else Oblong(height, width)
+    return pixels_of(*map(float, sides_of(pixels)))  # type: ignore[arg-type]
 
 
 def _absent(table: list[Row]) -> list[Row]:
@@ -191,17 +190,18 @@ def _stage_table(problem: Problem, i: int, block: str) -> list[Row]:
     at = Layout(stages)
     logs = at.shape_size
     symbol = functools.partial(Posynomial.symbol, size=logs + 3 * stages)
+    kernel = symbol(at.kernel.start + i)
     shape: dict[str, Any] = {
         "c_in": symbol(i),
         "width": symbol(at.width.start + i),
         "inner": symbol(at.width.start + i, at.inner.start + i),
-        "kernel": symbol(at.kernel.start + i),
+        "kernel": Oblong(kernel, 1) if problem.is_of_clips else kernel,  # as `evaluate` has it
         "depth": 2,  # one repeat; the number of them is a symbol of its own
-        "stride": problem.strides[i],
+        "stride": problem.halvings[i],
         "groups": 1,
         "r_in": _as_float(sizes[i]),
         "r_out": _as_float(sizes[i + 1]),
-        "heads": symbol(at.kernel.start + i),
+        "heads": kernel,
         "head_width": problem.head_width,
     }
     rows = stage_rows(block, mode="smooth", **shape)

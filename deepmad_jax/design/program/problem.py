@@ -11,10 +11,10 @@ from typing import Annotated
 
 import numpy as np
 
-from deepmad_jax.arch.layers import out_resolution
-from deepmad_jax.arch.rows import Number, Oblong, pixels_of, sides_of
+from deepmad_jax.arch.layers import extent, out_resolution
+from deepmad_jax.arch.rows import Number, pixels_of
 from deepmad_jax.arch.spec import Architecture
-from deepmad_jax.arch.stages import LAYER_NORM_BLOCKS, PAPER_BLOCKS, Stage, Stem
+from deepmad_jax.arch.stages import LAYER_NORM_BLOCKS, Stage, Stem
 from deepmad_jax.design.program.checks import (
     check_blocks,
     check_length,
@@ -22,8 +22,9 @@ from deepmad_jax.design.program.checks import (
     check_not_empty,
     check_ordered,
     check_range,
+    check_together,
 )
-from deepmad_jax.errors import InvalidConfig
+from deepmad_jax.design.program.clips import check_clips, kernels_of_clips
 from deepmad_jax.fields import (
     Channels,
     Count,
@@ -47,6 +48,8 @@ EXTRAS = ("layers", "activations", "latency", "width_ratio")
 CONVENTIONS = ("paper", "tinynas")
 
 Stride = Annotated[int, OneOf((1, 2))]
+# Of two kernels with frames among these, one has always more pixels in all than the other.
+KernelFrames = Annotated[int, OneOf((1, 3, 5))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,10 @@ class Problem:
             ``convnext|attention``, and the design chooses.
         strides: stride of each stage's first block; its length is the number of stages.
         kernels: odd kernel sizes a stage may take.
+        frames: of a clip, where the network is of clips; 0 or 1 of images.
+        kernels_t: of clips, frames that a stage's kernels may have, each with any of ``kernels``.
+        strides_t: stride in frames of each stage's first block; empty is 1 everywhere.
+        stem_kernel_t: frames of the stem's kernel.
         heads: numbers of heads that a stage of attention may have, in place of a kernel.
         head_width: channels of a head.
         patch: pixels a side of the patches that the stem makes tokens of; 0 for a 3x3 conv.
@@ -95,6 +102,10 @@ class Problem:
     blocks: tuple[str, ...] = ()
     strides: tuple[Stride, ...] = (2, 2, 2, 1, 2)
     kernels: tuple[OddSize, ...] = (3, 5)
+    frames: Natural = 0
+    kernels_t: tuple[KernelFrames, ...] = (1, 3)
+    strides_t: tuple[Stride, ...] = ()
+    stem_kernel_t: KernelFrames = 1
     heads: tuple[Count, ...] = (1, 2, 3, 4, 6, 8, 12, 16)
     head_width: Channels = 64
     patch: Natural = 0
@@ -130,7 +141,7 @@ class Problem:
     def __post_init__(self) -> None:
         settle(self)
         check_blocks(self.block, self.blocks, self.num_stages)
-        for name in ("kernels", "heads"):
+        for name in ("kernels", "kernels_t", "heads"):
             check_not_empty(name, getattr(self, name))
         for name in ("inner_ratio", "stem_width"):
             check_range(name, getattr(self, name))
@@ -140,7 +151,9 @@ class Problem:
                 check_length(name, getattr(self, name), self.num_stages)
             check_ordered(names, *(self.per_stage(name) for name in names))
         self._check_lattice()
-        self._check_together()
+        check_together(self)
+        if self.is_of_clips or self.strides_t or self.stem_kernel_t > 1:
+            check_clips(self)
 
     @property
     def num_stages(self) -> int:
@@ -166,9 +179,17 @@ class Problem:
         return next((p for p in self.settlements if p.stage_blocks == kinds), self)
 
     @property
+    def is_of_clips(self) -> bool:
+        """Whether the network is of clips, with frames to see at a time."""
+        return self.frames > 1
+
+    @property
     def choices(self) -> tuple[tuple[int, ...], ...]:
-        """For each stage the kernels it may take, or the numbers of heads, ascending."""
-        sizes = {True: tuple(sorted(set(self.heads))), False: tuple(sorted(set(self.kernels)))}
+        """For each stage the kernels it may take (of clips, the pixels under them over all of their
+        frames, see `clips`), or the numbers of heads, ascending."""
+        in_time = kernels_of_clips(self.kernels, self.kernels_t)
+        kernels = set(in_time if self.is_of_clips else self.kernels)
+        sizes = {True: tuple(sorted(set(self.heads))), False: tuple(sorted(kernels))}
         return tuple(sizes[block == "attention"] for block in self.stage_blocks)
 
     @property
@@ -176,12 +197,22 @@ class Problem:
         """The stem at its least width."""
         if self.patch:
             return Stem(self.stem_width[0], self.patch, self.patch, "patch")
-        return Stem(self.stem_width[0], 3, self.stem_stride)
+        return Stem(self.stem_width[0], 3, self.stem_stride, kernel_t=self.stem_kernel_t)
 
     @property
     def head_norm(self) -> bool:
         """Whether a LayerNorm stands before the classifier."""
         return self.stage_blocks[-1] in LAYER_NORM_BLOCKS
+
+    @property
+    def stage_strides_t(self) -> tuple[int, ...]:
+        """Stride in frames of each stage."""
+        return self.strides_t or (1,) * self.num_stages
+
+    @property
+    def halvings(self) -> tuple[int, ...]:
+        """2 for each stage that strides, in pixels or in frames, else 1."""
+        return tuple(map(max, zip(self.strides, self.stage_strides_t, strict=True)))
 
     @property
     def level_ends(self) -> tuple[int, ...]:
@@ -197,15 +228,18 @@ class Problem:
     @property
     def image(self) -> Number:
         """Pixels a side of the images, or an `Oblong`."""
-        return pixels_of(self.resolution, self.resolution_w or self.resolution)
+        frames = self.frames if self.is_of_clips else 0
+        return pixels_of(self.resolution, self.resolution_w or self.resolution, frames)
 
     @property
     def resolutions(self) -> tuple[Number, ...]:
         """Pixels a side after the stem and after each stage, S + 1 of them."""
-        sizes = [out_resolution(self.image, self.stem.stride)]
-        for stride in self.strides:
-            sizes.append(out_resolution(sizes[-1], stride))
-        return tuple(sizes)
+        sizes = [self.image]
+        strides = (self.stem.stride, *self.strides), (1, *self.stage_strides_t)
+        for stride, stride_t in zip(*strides, strict=True):
+            step = extent(stride, stride_t, self.is_of_clips)
+            sizes.append(out_resolution(sizes[-1], step))
+        return tuple(sizes[1:])
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -229,13 +263,13 @@ class Problem:
             for value in point  # type: ignore[attr-defined]
         )
         stages = tuple(
-            self._stage(block, width[i], inner[i], kernel[i], depth[i], self.strides[i])
-            for i, block in enumerate(self.stage_blocks)
+            self._stage(i, width[i], inner[i], kernel[i], depth[i]) for i in range(self.num_stages)
         )
         return Architecture(
             name=name,
             resolution=self.resolution,
-            resolution_w=sides_of(self.image)[1] if isinstance(self.image, Oblong) else 0,
+            resolution_w=0 if self.resolution_w == self.resolution else self.resolution_w,
+            frames=self.frames if self.is_of_clips else 0,
             in_channels=self.in_channels,
             classes=self.classes,
             stem=dataclasses.replace(self.stem, width=stem),
@@ -245,10 +279,15 @@ class Problem:
             positions=self.positions,
         )
 
-    def _stage(self, block: str, width: int, inner: int, choice: int, *rest: int) -> Stage:
+    def _stage(self, i: int, width: int, inner: int, choice: int, depth: int) -> Stage:
+        block, rest = self.stage_blocks[i], (depth, self.strides[i])
         if block == "attention":
             heads = {"heads": choice, "head_width": self.head_width}
             return Stage(block, width, inner, 1, *rest, **heads)
+        if self.is_of_clips:
+            kernel, kernel_t = kernels_of_clips(self.kernels, self.kernels_t)[choice]
+            in_time = {"kernel_t": kernel_t, "stride_t": self.stage_strides_t[i]}
+            return Stage(block, width, inner, kernel, *rest, **in_time)
         return Stage(block, width, inner, choice, *rest)
 
     def _check_lattice(self) -> None:
@@ -256,33 +295,6 @@ class Problem:
         check_multiple(self.multiple_of, "stem_width", self.stem_width[0], self.stem_width[-1])
         for low, high in bounds:
             check_multiple(self.multiple_of, "width", low, high)
-
-    def _check_together(self) -> None:
-        """What two fields forbid each other."""
-        kinds = set(self.stage_blocks)
-        if self.convention == "tinynas" and (
-            not kinds <= set(PAPER_BLOCKS) or len(kinds) > 1 or self.patch
-        ):
-            raise InvalidConfig(
-                "convention is tinynas, but the authors' released code counts networks of one of "
-                f"{', '.join(PAPER_BLOCKS)} behind a 3x3 conv only: set convention to paper."
-            )
-        if math.isfinite(self.latency) and not self.latency_table:
-            raise InvalidConfig(
-                f"latency is {self.latency} ms, but there is no latency_table: name a CSV file of "
-                "the time that each kind of layer takes."
-            )
-        if isinstance(self.image, Oblong) and (self.positions or self.latency_table):
-            raise InvalidConfig(
-                f"The images are {self.resolution} x {self.resolution_w} pixels, but positions and "
-                "latency tables are of square maps: set resolution_w to 0, or leave both out."
-            )
-        if self.alpha and len(self.alpha) != len(self.level_ends):
-            raise InvalidConfig(
-                f"alpha has {len(self.alpha)} weights, but these strides make "
-                f"{len(self.level_ends)} levels (the stem's, and one for each stage of stride 2): "
-                "give one weight a level, or none for 1 everywhere and 8 on the last."
-            )
 
 
 def level_weights(levels: int) -> tuple[float, ...]:

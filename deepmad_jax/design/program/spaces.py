@@ -91,6 +91,9 @@ HYBRID: Space = {
 }
 """Convs while the map is large, attention once it is small."""
 
+CLIPS: Space = {**BOTTLENECK, "kernels_t": (1, 3)}
+"""Around E3D (arXiv 2303.02693): bottlenecks of 1xkxk or 3xkxk, frames never halved as in X3D."""
+
 _RESIDUAL = {**BOTTLENECK, "inner_ratio": (0.25, 1.0)}
 _ANY_STEM = {**MOBILE, "stem_width": (16, 64)}
 

@@ -28,6 +28,7 @@ from deepmad_jax.tasks.classify.functions import (
     make_seen_fn,
     make_sums_fn,
 )
+from deepmad_jax.tasks.task import refuse_clips
 from deepmad_jax.train import (
     Plan,
     TrainState,
@@ -118,6 +119,7 @@ class Classification:
     best_by: str = "top1"
 
     def open(self, config: Config, arch: OnImages) -> LabelledImages:
+        refuse_clips(arch)
         if isinstance(arch, Architecture) and arch.size_px[0] != arch.size_px[1]:
             raise InvalidConfig(
                 f"{arch.name} is for images of {arch.size_px[0]} x {arch.size_px[1]} pixels, but "

@@ -14,7 +14,7 @@ from deepmad_jax.train.step import LossFn, SumsFn
 Batch = dict[str, jax.Array]
 
 ONE_BY_ONE = {"cpu": False, "gpu": True, "tpu": True}
-"""Whether the frames of a judged video go through the network one after the other.
+"""Whether the frames or clips of a judged video go through the network one after the other.
 
 All 250 images of ten crops of 25 frames at once take gigabytes for each video; on CPUs XLA runs
 convs in loops several times slower (`nets.stage`).
@@ -53,19 +53,20 @@ def make_score_fn(
 
     def score_fn(params: Any, batch_stats: Any, batch: Batch) -> dict[str, jax.Array]:
         net: Any = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
-        frames = jnp.moveaxis(batch["clip"], 1, 0)
+        # Frames, or clips of them, first; then videos, then views.
+        seen = jnp.moveaxis(net.seen(batch["clip"]), (1, -4), (0, 2))
 
         def features(views: jax.Array) -> jax.Array:
-            """Of one frame of each video: ``(b, views, channels)``."""
+            """Of one frame or clip of each video: ``(b, views, channels)``."""
             if video.test_crops == "ten":
-                views = jnp.concatenate([views, views[:, :, :, ::-1]], axis=1)
+                views = jnp.concatenate([views, views[..., ::-1, :]], axis=1)
             return net.features(normalised(views))
 
         if one_by_one:
-            means = jax.lax.map(features, frames).mean(axis=0)
+            means = jax.lax.map(features, seen).mean(axis=0)
         else:
-            count, size = frames.shape[:2]
-            found = features(frames.reshape(count * size, *frames.shape[2:]))
+            count, size = seen.shape[:2]
+            found = features(seen.reshape(count * size, *seen.shape[2:]))
             means = found.reshape(count, size, *found.shape[1:]).mean(axis=0)
         scores = consensus(net.classes(means), video.average)
         return {name: batch[name] for name in ("index", "label", "mask")} | {"scores": scores}

@@ -1,7 +1,10 @@
-"""TSN: a network of images on some frames of a video, and a classifier of the mean of its features.
+"""A network on frames of a video, and a classifier of the mean of its features.
 
-The mean over pixels and frames comes before the classifier, which is linear: the logits of a video
-are the mean of those of its frames. So their order says nothing.
+TSN where the network is of images: the mean over pixels and frames comes before the classifier,
+which is linear, so the logits of a video are the mean of those of its frames, and their order says
+nothing. A network of clips sees ``arch.frames`` frames at a time, in their order; where there are
+more, each clip has every n-th of them, so that every one spans the video, and the mean is over
+clips.
 
 Source: Wang et al. 2016, arXiv 1608.00859; mmaction2's TSNHead.
 """
@@ -16,6 +19,7 @@ from flax import nnx
 
 from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config
+from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.nets import Network
 from deepmad_jax.nets.parts import Making, dense, drop_channels, normal
 from deepmad_jax.tasks.backbone import take_pretrained
@@ -26,7 +30,7 @@ class Recogniser(nnx.Module):
     """Normalised frames ``(batch, frames, H, W, 3)`` to float32 logits ``(batch, classes)``.
 
     Args:
-        net: of images; its classifier is not taken along.
+        net: of images or of clips; its classifier is not taken along.
         classes: how many.
         head_std: deviation of the classifier's first weights.
         dropout: probability of each of the mean features to be zeroed in training.
@@ -50,23 +54,41 @@ class Recogniser(nnx.Module):
         """The logits; with ``train`` by the batch's statistics, and the running ones move.
 
         Args:
-            frames: of any number.
+            frames: of any number; of a multiple of ``arch.frames`` for a network of clips.
             train: see above.
             keys: typed, one a video, for dropout; needed where it trains.
             key: for the network, where it draws.
         """
-        means = self.features(frames, train, key).mean(axis=1)
+        means = self.features(self.seen(frames), train, key).mean(axis=1)
         if train and self.dropout:
             assert keys is not None
             means = drop_channels(means[:, None, None], self.dropout, keys)[:, 0, 0]
         return self.classes(means)
 
-    def features(
-        self, frames: jax.Array, train: bool = False, key: jax.Array | None = None
-    ) -> jax.Array:
-        """What the classifier takes the mean of, float32 ``(batch, frames, channels)``."""
+    def seen(self, frames: jax.Array) -> jax.Array:
+        """What the network sees at a time: single frames, or clips ``(batch, clips, frames, ...)``.
+
+        Args:
+            frames: shape (batch, frames, ...).
+        """
+        length = self.net.arch.frames
+        if not length:
+            return frames
         batch, count = frames.shape[:2]
-        flat = self.net(frames.reshape(batch * count, *frames.shape[2:]), train, key)
+        clips = frames.reshape(batch, length, count // length, *frames.shape[2:])
+        return jnp.moveaxis(clips, 2, 1)
+
+    def features(
+        self, seen: jax.Array, train: bool = False, key: jax.Array | None = None
+    ) -> jax.Array:
+        """What the classifier takes the mean of, float32 ``(batch, count, channels)``.
+
+        Args:
+            seen: images or clips, shape (batch, count, ...), see `seen`.
+            train, key: as above.
+        """
+        batch, count = seen.shape[:2]
+        flat = self.net(seen.reshape(batch * count, *seen.shape[2:]), train, key)
         return flat.reshape(batch, count, -1).astype(jnp.float32)
 
 
@@ -79,10 +101,17 @@ def make_recogniser(arch: Architecture, config: Config, classes: int, fresh: boo
         classes: of the videos.
         fresh: its weights will be used; False leaves files of weights unread.
     Raises:
-        InvalidConfig: weights of another architecture.
+        InvalidConfig: weights of another architecture, or frames that make no whole clips.
         UserError: weights that cannot be read.
     """
     settings, video = config.train, config.video
+    for field in ("segments", "test_segments"):
+        frames = getattr(video, field)
+        if arch.frames and frames % arch.frames:
+            raise InvalidConfig(
+                f"config.video.{field} is {frames}, but {arch.name} sees clips of {arch.frames} "
+                "frames: set a multiple of it."
+            )
     # The config's dropout is that of the videos' classifier, not of each frame.
     net: Any = make_network(arch, dataclasses.replace(settings, dropout=0.0))
     made = Recogniser(net, classes, video.head_std, settings.dropout, settings.seed)

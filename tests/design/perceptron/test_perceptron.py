@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from deepmad_jax.arch import cost
 from deepmad_jax.arch.mlp import MlpArchitecture, mlp_table
 from deepmad_jax.design.perceptron.design import MlpProblem, design_mlp
-from deepmad_jax.design.perceptron.program import mlp_data_of
+from deepmad_jax.design.perceptron.program import mlp_data_of, numbers_of_mlp
 from deepmad_jax.design.perceptron.relax import solve_relaxed_mlp
 from deepmad_jax.errors import InfeasibleProblem, InvalidArchitecture, InvalidConfig
 
@@ -75,9 +75,10 @@ def test_small_problems_reach_the_brute_force_optimum(
     design = design_mlp(problem)
     arch = design.architecture
     assert arch.num_params == design.params <= problem.params
-    assert arch.rho == pytest.approx(design.rho, rel=1e-12)
+    by_layer = numbers_of_mlp(arch)
+    assert by_layer.rho == pytest.approx(design.rho, rel=1e-12)
     assert design.rho <= problem.rho
-    assert arch.entropy_nats == pytest.approx(best, rel=1e-12)
+    assert by_layer.entropy == pytest.approx(best, rel=1e-12)
     # The lattice lies inside the relaxed box; 1e-6 is what counts as solved.
     assert design.relaxed_entropy_nats is not None
     assert design.relaxed_entropy_nats >= best * (1 - 1e-5)
@@ -183,8 +184,9 @@ def test_numbers_of_a_small_network_by_hand():
     arch = MlpArchitecture("hand", 5, (4, 4, 3), 2)
     assert arch.num_params == (5 * 4 + 4) + (4 * 4 + 4) + (4 * 3 + 3) + (3 * 2 + 2)
     assert arch.macs == 5 * 4 + 4 * 4 + 4 * 3 + 3 * 2
-    assert arch.entropy_nats == pytest.approx(3 * math.log(5 * 4 * 4))
-    assert arch.rho == pytest.approx(3 / 80 ** (1 / 3))
+    found = numbers_of_mlp(arch)
+    assert found.entropy == pytest.approx(3 * math.log(5 * 4 * 4))
+    assert found.rho == pytest.approx(3 / 80 ** (1 / 3))
     assert cost.params(mlp_table(arch)) == arch.num_params
 
 

@@ -26,6 +26,8 @@ FILE = Path(__file__).parents[2] / "fixtures" / "video" / "tsn.npz"
 class Pooled(nnx.Module):
     """In place of a network: gives the mean of each map, as those less their classifier do."""
 
+    arch = SimpleNamespace(frames=0)
+
     def __init__(self, channels):
         self.feature_info = (SimpleNamespace(channels=channels),)
 
