@@ -162,8 +162,10 @@ class _Batch:
         # What no free unknown can change would leave the constraints no interior.
         bound = np.abs(of_free[terms:]).max(-1, initial=0.0) > 1e-12
         self.shared = np.concatenate([distinct, of_free[terms:][bound]])
+        # Most pairs of unknowns have no row in common.
         outer = self.shared[:, :, None] * self.shared[:, None, :]
-        self.outer = outer.reshape(len(outer), len(free) ** 2)
+        self.pairs = np.nonzero(np.triu((outer != 0.0).any(0)))
+        self.outer = outer[:, self.pairs[0], self.pairs[1]]
         shapes = (constants[:, terms:] + fixed.at_zero)[:, bound]
         slopes = self._by_x(self.shared[self.num_terms :])
         self.shapes = np.where(np.abs(slopes).max(-1, initial=0.0) < 1e-12, -1.0, shapes)
@@ -260,8 +262,9 @@ class _Batch:
 
     def curved(self, weights: np.ndarray) -> np.ndarray:
         """The shared rows' outer products, summed by weights (choices, rows): (choices, V, V)."""
-        size = len(self.free)
-        matrix = (weights @ self.outer).reshape(len(weights), size, size)
+        size, (i, j) = len(self.free), self.pairs
+        matrix = np.zeros((len(weights), size, size))
+        matrix[:, i, j] = matrix[:, j, i] = weights @ self.outer
         if self.copies is not None:
             matrix = self.copies.swapaxes(1, 2) @ matrix @ self.copies
         return matrix

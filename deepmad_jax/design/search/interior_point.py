@@ -55,52 +55,45 @@ class Programs(Protocol):
 
 def interior_point(batch: Programs) -> np.ndarray:
     """x, (choices, V), after `STEPS` steps."""
-    x, low, high = batch.start(), batch.low, batch.high
+    x, elastic, num_costs = batch.start(), batch.elastic, len(batch.coefficients)
     choices, size = x.shape
-    diagonal, elastic = np.arange(size), batch.elastic
     c, _, _ = batch.constraints(x)
-    missed = np.maximum(c[:, :elastic].max(-1, initial=0.0), 0.0) + _FIRST
-    c[:, :elastic] -= missed[:, None]
-    slack = np.maximum(-c, _FIRST)
-    by, at_low, at_high = _FIRST / slack, _FIRST / (x - low), _FIRST / (high - x)
-    at_zero = _FIRST / missed
-    count = c.shape[1] + 2 * size + 1
-    num_costs = len(batch.coefficients)
-    matrix = np.empty((choices, size + 1, size + 1))
+    missed = np.maximum(c[:, :elastic].max(-1, initial=0.0), 0.0)[:, None] + _FIRST
+    c[:, :elastic] -= missed
+    # What stays above zero, with its multipliers: slacks, distances from the ends of the box, t.
+    rows = c.shape[1]
+    slack, below, above = slice(rows), slice(rows, rows + size), slice(rows + size, -1)
+    parts = [np.maximum(-c, _FIRST), x - batch.low, batch.high - x, missed]
+    z = np.concatenate(parts, axis=1)
+    by = _FIRST / z
+    matrix, right = np.empty((choices, size + 1, size + 1)), np.empty((choices, size + 1))
+    diagonal = np.arange(size)
     for _ in range(STEPS):
         c, jacobian, shares = batch.constraints(x)
-        c[:, :elastic] -= missed[:, None]
-        gradient = -batch.objective(x)[1] / batch.scale[:, None]
-        below, above = x - low, high - x
-        products = dot(slack, by) + dot(at_low, below) + dot(at_high, above) + at_zero * missed
-        mu = np.maximum(_CENTRING * products / count, _LEAST_MU)[:, None]
-        stiff, residual = by / slack, c + slack
+        c[:, :elastic] -= z[:, -1:]
+        mu = np.maximum(_CENTRING * dot(z, by) / z.shape[1], _LEAST_MU)[:, None]
+        stiff, target, residual = by / z, mu / z, c + z[:, slack]
         # The objective's own Hessian is small beside that of the costs, and indefinite: left out.
         bends = np.einsum("nk,knj->nj", by[:, :num_costs], shares)
-        curved = batch.curved(np.concatenate([bends, stiff[:, elastic:]], axis=1))
+        matrix[:, :-1, :-1] = batch.curved(np.concatenate([bends, stiff[:, elastic:rows]], axis=1))
         weighted = jacobian * stiff[:, :elastic, None]
-        matrix[:, :-1, :-1] = curved + weighted.swapaxes(1, 2) @ jacobian
-        matrix[:, diagonal, diagonal] += at_low / below + at_high / above + 1e-10
+        matrix[:, :-1, :-1] += weighted.swapaxes(1, 2) @ jacobian
+        matrix[:, diagonal, diagonal] += stiff[:, below] + stiff[:, above] + 1e-10
         matrix[:, -1, :-1] = matrix[:, :-1, -1] = -weighted.sum(1)
-        matrix[:, -1, -1] = at_zero / missed + stiff[:, :elastic].sum(-1)
-        pull = mu / slack + stiff * residual
-        right = np.empty((choices, size + 1))
-        right[:, :-1] = mu / below - mu / above - gradient - batch.gathered(jacobian, pull)
-        right[:, -1] = mu[:, 0] / missed - PRICE + pull[:, :elastic].sum(-1)
+        matrix[:, -1, -1] = stiff[:, -1] + stiff[:, :elastic].sum(-1)
+        pull = target[:, slack] + stiff[:, slack] * residual
+        gain = batch.objective(x)[1] / batch.scale[:, None]
+        right[:, :-1] = target[:, below] - target[:, above] + gain
+        right[:, :-1] -= batch.gathered(jacobian, pull)
+        right[:, -1] = target[:, -1] - PRICE + pull[:, :elastic].sum(-1)
         step = _solution(matrix, right)
-        dx, d_missed = step[:, :-1], step[:, -1]
+        dx, d_missed = step[:, :-1], step[:, -1:]
         along = batch.along(jacobian, dx)
-        along[:, :elastic] -= d_missed[:, None]
-        d_slack, d_by = -residual - along, mu / slack - by + stiff * (residual + along)
-        d_low = mu / below - at_low - at_low / below * dx
-        d_high = mu / above - at_high + at_high / above * dx
-        d_zero = (mu[:, 0] - at_zero * d_missed) / missed - at_zero
-        primal = _longest((slack, d_slack), (below, dx), (above, -dx), (missed, d_missed))
-        dual = _longest((by, d_by), (at_low, d_low), (at_high, d_high), (at_zero, d_zero))
-        x, slack = x + primal * dx, slack + primal * d_slack
-        missed = missed + primal[:, 0] * d_missed
-        by, at_low, at_high = by + dual * d_by, at_low + dual * d_low, at_high + dual * d_high
-        at_zero = at_zero + dual[:, 0] * d_zero
+        along[:, :elastic] -= d_missed
+        dz = np.concatenate([-residual - along, dx, -dx, d_missed], axis=1)
+        d_by = target - by - stiff * dz
+        primal = _longest(z, dz)
+        x, z, by = x + primal * dx, z + primal * dz, by + _longest(by, d_by) * d_by
     return x
 
 
@@ -116,11 +109,11 @@ def _solution(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
         return np.full_like(right, np.nan)
 
 
-def _longest(*moves: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _longest(values: np.ndarray, step: np.ndarray) -> np.ndarray:
     """The longest step, at most 1, that keeps all values above zero, (choices, 1)."""
-    # Shares of the values that a whole step would take away.
-    taken = [(-d / v).reshape(len(v), -1).max(-1, initial=0.0) for v, d in moves]
-    return np.minimum(1.0, _TO_BOUNDARY / np.maximum(np.max(taken, axis=0), 1e-30))[:, None]
+    # The greatest share of a value that a whole step would take away.
+    taken = (-step / values).max(-1)
+    return np.minimum(1.0, _TO_BOUNDARY / np.maximum(taken, 1e-30))[:, None]
 
 
 def times(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
