@@ -28,8 +28,9 @@ ALLOWED = {
     "fetched": {"data"},
     "trained": {"arch", "interop", "nets", "train"},
     "library": {"arch", "design", "interop", "nets", "report", "trained"},
-    "recipes": {"arch", "design"},
+    "recipes": {"design"},
     "compared_recipes": {"recipes"},
+    "video_recipes": {"arch", "recipes"},
     "processes": set(),
     "jobs": {
         *("arch", "config", "design", "library", "measure", "paper", "processes", "report"),

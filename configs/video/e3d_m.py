@@ -10,7 +10,7 @@ Expected: the design's numbers, docs/video.md. Training here: not yet run.
 """
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import set_clips
+from deepmad_jax.video_recipes import set_clips
 
 
 def get_config(variant: str = ""):

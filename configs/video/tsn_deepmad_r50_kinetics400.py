@@ -10,7 +10,7 @@ Hardware and time: not known for these devices; the recipe is 100 epochs of 256 
 """
 
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import set_recogniser
+from deepmad_jax.video_recipes import set_recogniser
 
 
 def get_config(variant: str = ""):
