@@ -57,13 +57,10 @@ def runs_of(printed: Printed) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.run for row in printed.rows if row.run))
 
 
-def _quoted(label: str, network: str, params: float, flops: float, run: str = "") -> Row:
-    """A row of Table 3, in millions and G, with the zoo's top-1."""
-    return Row(label, ZOO[network].top1, run, network, params * 1e6, flops * 1e9, published=True)
-
-
 def _compared(label: str, network: str, params: float, flops: float) -> Row:
-    return _quoted(label, network, params, flops, f"compared/networks:{network}")
+    """A row of Table 3, in millions and G, with the zoo's top-1."""
+    top1, run = ZOO[network].top1, f"compared/networks:{network}"
+    return Row(label, top1, run, network, params * 1e6, flops * 1e9, published=True)
 
 
 _R18, _R34, _R50 = (11.7e6, 1.8e9), (21.8e6, 3.6e9), (25.6e6, 4.1e9)

@@ -6,41 +6,21 @@ import threading
 import urllib.parse
 from pathlib import Path
 
-import fsspec
 import jpeg_set
 import numpy as np
 import pytest
-from etils.epath import gpath
-from fsspec.implementations.memory import MemoryFileSystem
 from test_folder import write
 
 from deepmad_jax.config import DataConfig
 from deepmad_jax.data import eval_batches, open_dataset
 from deepmad_jax.errors import UserError
+from tests.memory_bucket import memory_bucket, serve
 
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """What etils finds behind gs://, in memory."""
-
-    class Bucket(MemoryFileSystem):
-        store, pseudo_dirs = {}, [""]
-
-        @classmethod
-        def _strip_protocol(cls, path):
-            return super()._strip_protocol(str(path).removeprefix("gs:/"))
-
-    found = Bucket(skip_instance_cache=True)
-    serve(monkeypatch, lambda name, **options: found if name == "gcs" else None)
-    yield found
-    gpath.backend_lib.fsspec_backend._get_filesystem.cache_clear()
-
-
-def serve(monkeypatch, filesystem):
-    # With TensorFlow in the environment etils would take its file system instead of fsspec's.
-    monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
-    monkeypatch.setattr(fsspec, "filesystem", filesystem)
-    gpath.backend_lib.fsspec_backend._get_filesystem.cache_clear()
+    with memory_bucket(monkeypatch) as found:
+        yield found
 
 
 @pytest.fixture

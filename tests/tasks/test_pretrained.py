@@ -6,14 +6,11 @@ import http.server
 import json
 import threading
 
-import fsspec
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from etils.epath import gpath
 from flax import nnx
-from fsspec.implementations.memory import MemoryFileSystem
 
 from deepmad_jax import library
 from deepmad_jax.arch import Architecture, Stage, Stem
@@ -26,6 +23,7 @@ from deepmad_jax.tasks.classify.loss import normalise
 from deepmad_jax.tasks.classify.task import CLASSIFY
 from deepmad_jax.tasks.task import split_network
 from deepmad_jax.trained import at_size
+from tests.memory_bucket import memory_bucket
 
 STAGES = (Stage("basic", 8, 8, 3, 1, 2), Stage("basic", 16, 8, 3, 1, 2))
 ARCH = Architecture("tiny", 16, 1, 10, Stem(8, 3, 1), STAGES)
@@ -206,19 +204,13 @@ def test_a_file_on_a_web_server_is_evaluated_and_asked_for_once(trained, server,
         evaluated(config, f"{address}/other.safetensors", tmp_path / "out")
 
 
-def test_a_run_in_a_bucket_is_evaluated_and_trained_on(trained, cache, tmp_path, monkeypatch):
-    class Bucket(MemoryFileSystem):
-        store, pseudo_dirs = {}, [""]
+@pytest.fixture
+def bucket(monkeypatch):
+    with memory_bucket(monkeypatch) as found:
+        yield found
 
-        @classmethod
-        def _strip_protocol(cls, path):
-            return super()._strip_protocol(str(path).removeprefix("gs:/"))
 
-    bucket = Bucket(skip_instance_cache=True)
-    # With TensorFlow in the environment etils would take its file system instead of fsspec's.
-    monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
-    monkeypatch.setattr(fsspec, "filesystem", lambda name, **options: bucket)
-    gpath.backend_lib.fsspec_backend._get_filesystem.cache_clear()
+def test_a_run_in_a_bucket_is_evaluated_and_trained_on(trained, cache, tmp_path, bucket):
     config, run = trained
     for path in run.rglob("*"):
         if path.is_file():
@@ -231,7 +223,6 @@ def test_a_run_in_a_bucket_is_evaluated_and_trained_on(trained, cache, tmp_path,
     assert all(np.array_equal(tuned[path], theirs[path]) for path in theirs)
     with pytest.raises(MissingData, match="There is nothing at gs://bucket/other"):
         evaluated(config, "gs://bucket/other", tmp_path / "out")
-    gpath.backend_lib.fsspec_backend._get_filesystem.cache_clear()
 
 
 def test_fields_of_classifiers_are_refused_to_other_tasks():

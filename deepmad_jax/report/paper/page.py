@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepmad_jax.report.paper.tables import title_of
 from deepmad_jax.report.table import Table, to_html
 from deepmad_jax.report.template import write_page
 
@@ -38,7 +39,7 @@ def write_paper(parts: Sequence[Part], directory: Path) -> Path:
     for part in parts:
         body += [to_html(table) for table in part.tables.values()]
         if part.pictures:
-            body.append(f"<h2>{html.escape(part.name.replace('fig', 'Figure '))}</h2>")
+            body.append(f"<h2>{html.escape(title_of(part.name))}</h2>")
         for picture in part.pictures.values():
             body.append(
                 f'<figure><div class="scroll">{picture.svg}</div>'

@@ -1,6 +1,7 @@
 """Kendall's tau of entropy against accuracy, by group of rho, with bootstrapped intervals."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,7 +79,9 @@ def _ranked(networks: Sequence[Network]) -> Ranked:
 
 def _tau(a: np.ndarray, b: np.ndarray) -> float | None:
     """Tau-b, with the ties that a bootstrap makes; None where it is not defined."""
-    first, second = np.triu_indices(len(a), 1)
-    x, y = np.sign(a[first] - a[second]), np.sign(b[first] - b[second])
-    scale = np.sqrt((x != 0).sum() * (y != 0).sum())
-    return float((x * y).sum() / scale) if scale else None
+    from scipy.stats import (
+        kendalltau,  # a second of loading, which pages without a study do without
+    )
+
+    tau = float(kendalltau(a, b, method="asymptotic").statistic)
+    return None if math.isnan(tau) else tau
