@@ -43,6 +43,7 @@ class Relaxation(NamedTuple):
 
     Attributes:
         low, high: the box of x, (1 + 7 S,).
+        inner_low, inner_high: the range of log inner widths, (S,).
         log_squeeze: intercept and slope of the secant, two of (S,).
         counts: 1 where a term counts, (J,).
         first, layers_fixed: as in the program, with the convs of `Posynomials.merge` that may be
@@ -56,6 +57,8 @@ class Relaxation(NamedTuple):
 
     low: Array
     high: Array
+    inner_low: Array
+    inner_high: Array
     log_squeeze: tuple[Array, Array]
     counts: Array
     first: Array
@@ -77,7 +80,8 @@ class Multipliers(NamedTuple):
     Attributes:
         budgets: of each cost, (C,), nats for the whole budget.
         rho: nats per nat of rho's slack, scalar.
-        monotone, inner: of widths that do not shrink and of the least inner width, (S,).
+        monotone: of widths that do not shrink, (S,).
+        inner: of the least and the greatest inner width, (2, S).
         variance: v of the depth penalty, scalar.
         links: of three planes of each e, (3, 3, S).
         entropies: weights of the two planes and the secant of A T, (3, M).
@@ -98,8 +102,13 @@ class Multipliers(NamedTuple):
 def relaxation(
     program: Posynomials, low: Array, high: Array, entropy_low: Array, entropy_high: Array
 ) -> Relaxation:
-    """The relaxation over a box; H_m is known to lie in [entropy_low, entropy_high], (M,)."""
+    """The relaxation over a box; H_m is known to lie in [entropy_low, entropy_high], (M,).
+
+    The box, (1 + 5 S,) each, is of x but the products, then of log inner widths.
+    """
     parts = program.layout
+    inner_low, inner_high = low[parts.log_inner], high[parts.log_inner]
+    low, high = low[: parts.size], high[: parts.size]
     logs = parts.shape
     n_low, n_high = low[parts.depth], high[parts.depth]
     # A fan-in is at least 1, also where a corner of the box holds no network.
@@ -129,7 +138,9 @@ def relaxation(
     return Relaxation(
         low=jnp.concatenate([low, jnp.zeros(3 * parts.stages)]),
         high=jnp.concatenate([high, _spans(low, high)]),
-        log_squeeze=_squeeze_secant(program, low, high),
+        inner_low=inner_low,
+        inner_high=inner_high,
+        log_squeeze=_squeeze_secant(program, inner_low, inner_high),
         counts=jnp.where(dropped, 0.0, 1.0),
         first=first,
         layers_fixed=layers_fixed,
@@ -145,23 +156,20 @@ def relaxation(
     )
 
 
-def _squeeze_secant(program: Posynomials, low: Array, high: Array) -> tuple[Array, Array]:
-    """A line below the log squeeze width over the box, in log inner."""
-    parts = program.layout
-    width, ratio = parts.width, parts.inner
+def _squeeze_secant(program: Posynomials, least: Array, most: Array) -> tuple[Array, Array]:
+    """A line below the log squeeze width over a range of log inner widths, (S,) each."""
     # The function is flat, then concave: a chord of the concave part stays below all of it.
     bend = jnp.log(4.0 * (8.0 + program.squeeze_loss))
-    left = jnp.maximum(low[width] + low[ratio], bend)
-    right = jnp.maximum(high[width] + high[ratio], left)
+    left = jnp.maximum(least, bend)
+    right = jnp.maximum(most, left)
 
     def log_squeeze(log_inner: Array) -> Array:
         return jnp.log(jnp.maximum(jnp.exp(log_inner) / 4.0 - program.squeeze_loss, 8.0))
 
     slope = _slope(log_squeeze(left), log_squeeze(right), right - left)
-    slope = jnp.where(high[width] + high[ratio] <= bend, 0.0, slope)
+    slope = jnp.where(most <= bend, 0.0, slope)
     intercept = log_squeeze(left) - slope * left
     # On a narrow box the step that its least inner width stands on is the better line.
-    least, most = low[width] + low[ratio], high[width] + high[ratio]
     step = jnp.log(se_width(jnp.exp(least) * (1.0 - 1e-9)))
     flat = step >= intercept + slope * 0.5 * (least + most)
     return jnp.where(flat, step, intercept), jnp.where(flat, 0.0, slope)
@@ -291,12 +299,13 @@ def rho_slack(program: Posynomials, box: Relaxation, x: Array, total: Array) -> 
     return total - layers * (jnp.log(layers) - program.log_rho)
 
 
-def shape_slack(program: Posynomials, x: Array) -> tuple[Array, Array]:
-    """Slack of widths that do not shrink and of the least inner width, each (S,)."""
+def shape_slack(program: Posynomials, box: Relaxation, x: Array) -> tuple[Array, Array]:
+    """Slack of widths that do not shrink, (S,), and of both ends of inner widths, (2, S)."""
     parts = program.layout
     width = x[parts.width]
     before = jnp.concatenate([x[:1], width[:-1]])
-    return width - before, width + x[parts.inner] - program.log_least_inner
+    inner = width + x[parts.inner]
+    return width - before, jnp.stack([inner - box.inner_low, box.inner_high - inner])
 
 
 # --- the bound ------------------------------------------------------------------------------------
@@ -308,7 +317,7 @@ def lagrangian(
     """g(x), concave, at least the objective at every feasible network of the box."""
     sums = level_sums(program, box, x)
     entropies = (_weights(by.entropies) * entropy_planes(program, box, x, sums)).sum(0)
-    widths, inners = shape_slack(program, x)
+    widths, inners = shape_slack(program, box, x)
     v = jnp.where(beta > 0, jnp.maximum(by.variance, 1e-300), 0.0)
     fenchel = jnp.where(
         v > 0, v * jnp.log(jnp.where(v > 0, v, 1.0) / jnp.where(beta > 0, beta, 1.0)), 0.0
@@ -321,7 +330,7 @@ def lagrangian(
         - jnp.where(program.limited > 0, by.budgets, 0.0) @ (costs(program, box, x) - 1.0)
         + jnp.where(program.log_rho < 1e8, by.rho, 0.0) * rho_slack(program, box, x, sums[-1])
         + program.monotone * (by.monotone @ widths)
-        + by.inner @ inners
+        + (by.inner * inners).sum()
         + (by.links * link_slack(box, x)).sum()
     )
 

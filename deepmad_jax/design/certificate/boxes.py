@@ -4,24 +4,32 @@ shrink to where networks better than the incumbent can lie, and say where to spl
 Compiled once for each shape of program and batch.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from deepmad_jax.design.certificate import bounds, interior
 from deepmad_jax.design.certificate.bounds import Relaxation
+from deepmad_jax.design.certificate.interior import Interior
 from deepmad_jax.design.program.arrays import Array
+from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.posynomials import Posynomials
 
 _ITERATIONS = 16
 # A box may be split while its relaxed variables span more than this.
 _SPLITTABLE = 1e-6
+# Of two splits that take as much from the bound, that of a depth is worth more: once whole, its
+# products are no longer relaxed.
+_DEPTHS = 5.0
+# Widths are split for their lattice's sake once all else leaves less than this share of the gap.
+_SIZES_LAST = 0.1
 
 
 class Boxes(NamedTuple):
-    """A batch of boxes: bounds of x as in `bounds`, and the most that each H_m can be."""
+    """A batch of boxes: ends as in `bounds.relaxation`, and the most that each H_m can be."""
 
     low: Array
     high: Array
@@ -79,7 +87,7 @@ def _bound_box(
     bound = bounds.tangent_bound(value, gradient, inside.x, box.low, box.high)
     is_objective = beta == program.beta
     is_objective = is_objective & (alpha == program.alpha).all()
-    new_low, new_high = _shrunk(upper, inside, box, bound, incumbent)
+    new_low, new_high = _shrunk(program, upper, inside, box, bound, incumbent)
     new_low = jnp.where(is_objective, new_low, low)
     new_high = jnp.where(is_objective, new_high, high)
     # Whole ends again: `_split` counts on them.
@@ -87,11 +95,12 @@ def _bound_box(
     empty = empty | (is_objective & (new_low > new_high + 1e-9).any())
     new_low = jnp.minimum(new_low, new_high)
     entropy_high = _entropy_high(program, box, bound, new_low, new_high)
-    axis, left, right = _split(program, box, inside, alpha, gradient, new_low, new_high)
+    gap = jnp.maximum(bound - incumbent, 0.0)
+    axis, left, right = _split(program, box, inside, alpha, gradient, gap, new_low, new_high)
     return Bounded(
         Boxes(new_low, new_high, jnp.where(is_objective, entropy_high, boxes.entropy_high)),
         jnp.where(empty, -jnp.inf, bound),
-        inside.x[: low.shape[0]],
+        inside.x[: program.layout.size],
         axis,
         left,
         right,
@@ -101,11 +110,13 @@ def _bound_box(
 def _snapped(program: Posynomials, low: Array, high: Array) -> tuple[Array, Array]:
     """The box with ends moved inward onto the lattice, and widths that do not shrink."""
     parts, slack = program.layout, 1e-7
-    width, ratio = parts.widths, parts.inner
+    width, ratio, inner = parts.widths, parts.inner, parts.log_inner
     kernel = parts.kernel
     depth = parts.depth
     m, sizes = program.multiple, program.log_kernels
-    width_low, width_high = low[width], high[width]
+    # Width, ratio and inner width bound each other; each then moves onto its own lattice.
+    width_low = low[width].at[1:].max(low[inner] - high[ratio])
+    width_high = high[width].at[1:].min(high[inner] - low[ratio])
     width_low = jnp.where(program.monotone > 0, jax.lax.cummax(width_low), width_low)
     width_high = jnp.where(
         program.monotone > 0, jax.lax.cummin(width_high, reverse=True), width_high
@@ -120,12 +131,13 @@ def _snapped(program: Posynomials, low: Array, high: Array) -> tuple[Array, Arra
     kernel_high = jnp.where(none, sizes[:, 0], kernel_high)
     # Inner widths are whole numbers of their own unit; with the width settled, so is the ratio.
     stage_low, stage_high, unit = width_low[1:], width_high[1:], program.inner_multiple
-    inner_low = jnp.ceil(jnp.exp(stage_low + low[ratio]) / unit * (1.0 - slack)) * unit
-    inner_high = jnp.floor(jnp.exp(stage_high + high[ratio]) / unit * (1.0 + slack)) * unit
-    ratio_low = jnp.log(jnp.maximum(inner_low, unit)) - stage_high
-    ratio_high = jnp.log(jnp.maximum(inner_high, 0.5)) - stage_low
-    low = low.at[ratio].set(jnp.maximum(low[ratio], ratio_low))
-    high = high.at[ratio].set(jnp.minimum(high[ratio], ratio_high))
+    inner_low = jnp.exp(jnp.maximum(low[inner], stage_low + low[ratio]))
+    inner_high = jnp.exp(jnp.minimum(high[inner], stage_high + high[ratio]))
+    inner_low = jnp.maximum(jnp.ceil(inner_low / unit * (1.0 - slack)), 1.0) * unit
+    inner_high = jnp.maximum(jnp.floor(inner_high / unit * (1.0 + slack)), 0.5) * unit
+    inner_low, inner_high = jnp.log(inner_low), jnp.log(inner_high)
+    low = low.at[ratio].max(inner_low - stage_high).at[inner].set(inner_low)
+    high = high.at[ratio].min(inner_high - stage_low).at[inner].set(inner_high)
     low = low.at[width].set(width_low).at[kernel].set(kernel_low)
     high = high.at[width].set(width_high).at[kernel].set(kernel_high)
     low = low.at[depth].set(jnp.ceil(low[depth] - slack))
@@ -166,21 +178,27 @@ def _least_variance(program: Posynomials, low: Array, high: Array) -> Array:
     return jnp.maximum((away(c) ** 2).mean() - 1e-9, 0.0)
 
 
-def _shrunk(upper: Any, inside: Any, box: Any, bound: Any, incumbent: Any) -> Any:
+def _shrunk(
+    program: Posynomials,
+    upper: Callable[[Array], Array],
+    inside: Interior,
+    box: Relaxation,
+    bound: Array,
+    incumbent: Array,
+) -> tuple[Array, Array]:
     """The part of the box where ``upper`` can exceed the incumbent, coordinate by coordinate.
 
     For any w > 0, x_k <= max over the box of x_k + w (upper(x) - incumbent), bounded by a tangent.
     """
     gap = jnp.maximum(bound - incumbent, 1e-9 * jnp.abs(incumbent) + 1e-9)
     low, high, size = box.low, box.high, box.low.shape[0]
-    kept = 1 + 4 * ((size - 1) // 7)
+    directions = _directions(size)
     inverse = jnp.linalg.inv(inside.curvature)
     inverse = jnp.where(jnp.isfinite(inverse), inverse, 0.0)
-    variances = jnp.maximum(jnp.diag(inverse), 1e-12)
 
-    def reach(k: Array, sign: Array) -> Array:
-        direction = sign * jnp.zeros(size).at[k].set(1.0)
-        weight = jnp.sqrt(variances[k] / (2.0 * gap))
+    def reach(direction: Array) -> Array:
+        variance = jnp.maximum(direction @ inverse @ direction, 1e-12)
+        weight = jnp.sqrt(variance / (2.0 * gap))
         x = bounds.above_zero(box, inside.x + inverse @ direction / weight)
         x = bounds.above_zero(box, x + inverse @ (direction / weight + jax.grad(upper)(x)))
         value, gradient = jax.value_and_grad(upper)(x)
@@ -190,10 +208,26 @@ def _shrunk(upper: Any, inside: Any, box: Any, bound: Any, incumbent: Any) -> An
         at = at + 1e-9 * (1.0 + jnp.abs(most) + weight * (jnp.abs(value) + jnp.abs(incumbent)))
         return jnp.where(jnp.isnan(at), jnp.inf, at)
 
-    each = jnp.arange(kept)
-    highest = jax.vmap(lambda k: reach(k, 1.0))(each)
-    lowest = -jax.vmap(lambda k: reach(k, -1.0))(each)
-    return jnp.maximum(low[:kept], lowest), jnp.minimum(high[:kept], highest)
+    at_most = jax.vmap(reach)(jnp.concatenate([directions, -directions]))
+    count = directions.shape[0]
+    ends_low, ends_high = _ends(program, box)
+    return jnp.maximum(ends_low, -at_most[count:]), jnp.minimum(ends_high, at_most[:count])
+
+
+def _ends(program: Posynomials, box: Relaxation) -> tuple[Array, Array]:
+    """The box as `Boxes` writes it, (1 + 5 S,) each."""
+    size = program.layout.size
+    return (
+        jnp.concatenate([box.low[:size], box.inner_low]),
+        jnp.concatenate([box.high[:size], box.inner_high]),
+    )
+
+
+def _directions(unknowns: int) -> Array:
+    """What each end of a box bounds, as a row of x, (1 + 5 S, 1 + 7 S)."""
+    parts = Layout.of_size(unknowns, runs=7)
+    each = jnp.eye(parts.ends, unknowns)
+    return each.at[parts.log_inner].set(each[parts.width] + each[parts.inner])
 
 
 def _entropy_high(
@@ -213,17 +247,93 @@ def _entropy_high(
 
 
 def _split(
-    program: Any, box: Any, inside: Any, alpha: Any, gradient: Any, low: Any, high: Any
-) -> Any:
-    """Axis to split, and the ends of the two parts; -1 where nothing is left to split."""
+    program: Posynomials,
+    box: Relaxation,
+    inside: Interior,
+    alpha: Array,
+    gradient: Array,
+    gap: Array,
+    low: Array,
+    high: Array,
+) -> tuple[Array, Array, Array]:
+    """Axis to split, and the ends of the two parts; -1 where nothing is left to split.
+
+    Each axis is worth what a split takes from the bound: what its relaxed products add, and what
+    moving to the nearest numbers of its lattice costs, of second order (`Interior.spread`).
+    """
+    parts = program.layout
+    relaxed = _relaxed(program, box, inside, alpha, gradient, low, high)
+    relaxed = jnp.clip(jnp.nan_to_num(relaxed, nan=0.0), 0.0, gap)
+    directions = _directions(inside.x.shape[0])
+    x = jnp.clip(directions @ inside.x, low, high)
+    span = high - low
+    below, above = _neighbours(program, x)
+    spread = jnp.maximum(((directions @ inside.spread) * directions).sum(-1), 1e-300)
+    down = jnp.where(below < low - 1e-9, gap, 0.5 * (x - below) ** 2 / spread)
+    up = jnp.where(above > high + 1e-9, gap, 0.5 * (above - x) ** 2 / spread)
+    lattice = jnp.minimum(jnp.stack([down, up]), gap).at[:, parts.depth].multiply(_DEPTHS)
+    sizes = jnp.zeros_like(x).at[parts.channels].set(1.0).at[parts.log_inner].set(1.0)
+    loose = (relaxed + lattice.mean(0) * (1.0 - sizes)).sum()
+    lattice = lattice * jnp.where((sizes > 0) & (loose > _SIZES_LAST * gap), 1e-3, 1.0)
+
+    splittable = span > _SPLITTABLE
+    # The tiny share of the span decides where nothing is loose but the lattice.
+    sides = jnp.minimum(relaxed + lattice, 3.0 * gap)
+    scores = jnp.nan_to_num(5.0 * sides.min(0) + sides.max(0), nan=0.0) / 6.0
+    scores = jnp.where(splittable, jnp.maximum(scores, 0.0) + 1e-9 * span, -1.0)
+    axis = jnp.argmax(scores)
+    to_lattice = (lattice.mean(0) > relaxed)[axis]
+    is_depth = (axis >= parts.shape_size) & (axis < parts.size)
+    at = jnp.clip(x[axis], low[axis] + 0.25 * span[axis], high[axis] - 0.25 * span[axis])
+    at = jnp.where(to_lattice, 0.5 * (below + above)[axis], at)
+    # Depths span decades: cut a wide range between its logs' quarters.
+    ratio_of_ends = jnp.maximum(high[axis], 1.0) / jnp.maximum(low[axis], 1.0)
+    whole = jnp.clip(
+        x[axis],
+        jnp.where(ratio_of_ends > 1.6, low[axis] * ratio_of_ends**0.3, low[axis]),
+        jnp.where(ratio_of_ends > 1.6, low[axis] * ratio_of_ends**0.7, high[axis]),
+    )
+    whole = jnp.where(to_lattice, x[axis], whole)
+    whole = jnp.clip(jnp.floor(whole + 1e-3), low[axis], high[axis] - 1.0)
+    left = jnp.where(is_depth, whole, at)
+    right = jnp.where(is_depth, whole + 1.0, at)
+    return jnp.where(splittable.any(), axis, -1), left, right
+
+
+def _neighbours(program: Posynomials, x: Array) -> tuple[Array, Array]:
+    """The numbers next to x on each axis' lattice, (1 + 5 S,) each; x where there is none."""
+    parts, near = program.layout, 1e-5
+    below, above = x, x
+    units = ((parts.widths, program.multiple), (parts.log_inner, program.inner_multiple))
+    for of, unit in units:
+        count = jnp.exp(x[of]) / unit
+        below = below.at[of].set(jnp.log(jnp.maximum(jnp.floor(count + near), 0.5) * unit))
+        above = above.at[of].set(jnp.log(jnp.maximum(jnp.ceil(count - near), 1.0) * unit))
+    at, sizes = x[parts.kernel][:, None], program.log_kernels
+    below = below.at[parts.kernel].set(jnp.where(sizes <= at + near, sizes, -jnp.inf).max(-1))
+    above = above.at[parts.kernel].set(jnp.where(sizes >= at - near, sizes, jnp.inf).min(-1))
+    below = below.at[parts.depth].set(jnp.floor(x[parts.depth] + near))
+    above = above.at[parts.depth].set(jnp.ceil(x[parts.depth] - near))
+    return jnp.minimum(below, x), jnp.maximum(above, x)
+
+
+def _relaxed(
+    program: Posynomials,
+    box: Relaxation,
+    inside: Interior,
+    alpha: Array,
+    gradient: Array,
+    low: Array,
+    high: Array,
+) -> Array:
+    """What each axis' relaxed products add to the bound, (1 + 5 S,)."""
     parts = program.layout
     logs = parts.shape
     width, ratio = parts.width, parts.inner
-    kernel, depth = parts.kernel, parts.depth
-    x, span = jnp.clip(inside.x[: low.shape[0]], low, high), high - low
-    n = x[depth]
+    depth = parts.depth
+    x, span = jnp.clip(inside.x[: parts.size], low[: parts.size], high[: parts.size]), high - low
     level = program.level[:, :-1] @ x[logs] + program.level[:, -1]
-    scores = jnp.zeros_like(x)
+    scores = jnp.zeros_like(low)
 
     # What each relaxed product adds to the objective at x: A T, whose level turns on its width
     # (column m of ``level`` names it), and n z.
@@ -239,7 +349,7 @@ def _split(
     scores = scores.at[depth].add(linked.sum(0)).at[parts.scaled].add(0.5 * linked.ravel())
     # What the tangent rises over the box: where the method did not settle, as with repeats near 0.
     rise = jnp.maximum(gradient * (box.low - inside.x), gradient * (box.high - inside.x))
-    scores = scores + rise[: low.shape[0]]
+    scores = scores.at[: parts.size].add(rise[: parts.size])
     by_stage = rise[parts.products].reshape(3, parts.stages).sum(0)
     scores = scores.at[depth].add(jnp.where(low[depth] < 0.5, 2.0 * by_stage, by_stage))
     # What the squeeze's secant leaves out of the costs.
@@ -260,27 +370,4 @@ def _split(
     before, after = span[: parts.stages], span[width]
     scores = scores.at[: parts.stages].add(jnp.where(before > after, merged, 0.0))
     scores = scores.at[width].add(jnp.where(before > after, 0.0, merged))
-    fraction = jnp.abs(n - jnp.round(n))
-    size = alpha @ (level * sums)
-    scores = scores.at[depth].add(3e-3 * size * fraction)
-    off = jnp.abs(x[kernel][:, None] - program.log_kernels).min(-1)
-    scores = scores.at[kernel].add(2e-3 * size * off)
-
-    splittable = span > _SPLITTABLE
-    # The tiny share of the span decides where nothing is loose but the lattice.
-    scores = jnp.nan_to_num(scores, nan=0.0, posinf=1e15, neginf=0.0)
-    scores = jnp.where(splittable, jnp.maximum(scores, 0.0) + 1e-9 * span, -1.0)
-    axis = jnp.argmax(scores)
-    is_depth = axis >= parts.shape_size
-    at = jnp.clip(x[axis], low[axis] + 0.25 * span[axis], high[axis] - 0.25 * span[axis])
-    # Depths span decades: cut a wide range between its logs' quarters.
-    ratio_of_ends = jnp.maximum(high[axis], 1.0) / jnp.maximum(low[axis], 1.0)
-    whole = jnp.clip(
-        x[axis],
-        jnp.where(ratio_of_ends > 1.6, low[axis] * ratio_of_ends**0.3, low[axis]),
-        jnp.where(ratio_of_ends > 1.6, low[axis] * ratio_of_ends**0.7, high[axis]),
-    )
-    whole = jnp.clip(jnp.floor(whole + 1e-3), low[axis], high[axis] - 1.0)
-    left = jnp.where(is_depth, whole, at)
-    right = jnp.where(is_depth, whole + 1.0, at)
-    return jnp.where(splittable.any(), axis, -1), left, right
+    return scores

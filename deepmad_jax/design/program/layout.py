@@ -57,6 +57,11 @@ class Layout:
         return self._run(3)
 
     @functools.cached_property
+    def log_inner(self) -> slice:
+        """Log inner widths of the certificate's boxes, after everything of `size`."""
+        return self._run(4)
+
+    @functools.cached_property
     def products(self) -> slice:
         """What the certificate adds: three products a stage."""
         return self._run(4, 3)
@@ -100,6 +105,11 @@ class Layout:
     def size(self) -> int:
         """1 + 4 S."""
         return 1 + 4 * self.stages
+
+    @functools.cached_property
+    def ends(self) -> int:
+        """1 + 5 S, of the certificate's boxes."""
+        return 1 + 5 * self.stages
 
     @functools.cached_property
     def unknowns(self) -> int:
