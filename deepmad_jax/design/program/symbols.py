@@ -39,6 +39,8 @@ class Posynomial:
 
     def positive(self) -> "Posynomial":
         """1 where this is above 0: the condition on its symbols, see `arrays.positive`."""
+        if not self.terms:
+            return self
         needed: frozenset[int] = frozenset()
         for (exponents, above_zero), _ in self.terms.items():
             needed |= above_zero | {i for i, power in enumerate(exponents) if power}

@@ -173,7 +173,7 @@ def test_bound_holds_for_one_stage_without_a_second_level():
 
 
 def feasible_points(problem):
-    """Points of the lattice, as x of the certificate, with their objectives."""
+    """Points of the lattice, as ends of the certificate's boxes, with their objectives."""
     lattice = lattice_of(problem)
     rng = np.random.default_rng(0)
     u = np.floor(rng.uniform(lattice.low, lattice.high + 1, size=(4000, len(lattice.low))))
@@ -192,6 +192,7 @@ def feasible_points(problem):
             np.log(point.inner / point.width),
             np.log(point.kernel),
             point.depth - 1,
+            np.log(point.inner),
         ],
         axis=1,
     )
@@ -218,14 +219,14 @@ def test_any_multipliers_and_any_point_give_a_valid_bound(block):
         problem = random_problem(rng, block)
         x, objective = feasible_points(problem)
         program = posynomials_of(problem)
-        size, stages, levels = x.shape[1], problem.num_stages, len(problem.level_ends)
+        stages, levels = problem.num_stages, len(problem.level_ends)
         for _ in range(20 if len(x) else 0):
             inside = x[rng.choice(len(x), size=2)]
             low, high = inside.min(0), inside.max(0)
-            shapes = [(2,), (), (stages,), (stages,), (), (3, 3, stages), (3, levels)]
+            shapes = [(2,), (), (stages,), (2, stages), (), (3, 3, stages), (3, levels)]
             by = Multipliers(*(10.0 ** rng.uniform(-3, 4, size=shape) for shape in shapes))
             with jax.enable_x64(True):
-                share = rng.uniform(size=size + 3 * stages)
+                share = rng.uniform(size=program.layout.unknowns)
                 bound = float(bound_of(program, low, high, by, share))
             held = ((x >= low - 1e-9) & (x <= high + 1e-9)).all(1)
             assert bound >= objective[held].max()
@@ -236,7 +237,7 @@ def relaxed_at(program, one):
     """Costs, entropies and rho's slack in the relaxation over one network alone."""
     nothing = np.zeros(len(program.alpha))
     box = bounds.relaxation(program, one, one, nothing, nothing + 1e9)
-    x = jax.numpy.append(one, np.zeros(3 * program.layout.stages))
+    x = jax.numpy.append(one[: program.layout.size], np.zeros(3 * program.layout.stages))
     sums = bounds.level_sums(program, box, x)
     levels = program.level[:, :-1] @ one[program.layout.shape] + program.level[:, -1]
     slack = bounds.rho_slack(program, box, x, sums[-1])
@@ -259,7 +260,7 @@ def test_relaxation_at_a_single_network_is_the_program(blocks):
     x, _ = feasible_points(problem)
     for one in x[:20]:
         widths, ratios, kernels = np.exp(one[1:7]).reshape(3, 2)
-        point = Point(np.exp(one[0]), widths, np.rint(widths * ratios), kernels, one[7:] + 1)
+        point = Point(np.exp(one[0]), widths, np.rint(widths * ratios), kernels, one[7:9] + 1)
         numbers = evaluate(form_of(problem), data_of(problem), Point(*map(np.rint, point)))
         with jax.enable_x64(True):
             costs, entropies, slack = jax.tree.map(np.asarray, relaxed_at(program, one))
@@ -268,6 +269,22 @@ def test_relaxation_at_a_single_network_is_the_program(blocks):
         # The slack is N (log rho0 - log rho).
         layers = layers_of(problem, point)
         assert slack == pytest.approx(layers * np.log(2.0 / numbers.rho), rel=1e-9)
+
+
+@pytest.mark.parametrize("blocks", KINDS, ids=".".join)
+def test_relaxed_peak_of_a_single_network_is_that_of_its_activations(blocks):
+    space = dict(TINY_SPACE, heads=(1, 3), head_width=4)
+    problem = Problem(**space, blocks=blocks, activations=1.0)  # what may exceed the limit counts
+    program = posynomials_of(problem)
+    x, _ = feasible_points(problem)
+    form, data = form_of(problem), data_of(problem)
+    for one in x[:20]:
+        widths, ratios, kernels = np.exp(one[1:7]).reshape(3, 2)
+        point = Point(np.exp(one[0]), widths, widths * ratios, kernels, one[7:9] + 1)
+        (moved,) = evaluate(form, data, Point(*map(np.rint, point))).extra
+        with jax.enable_x64(True):
+            costs = np.asarray(relaxed_at(program, one)[0])
+        assert costs[2:].max() == pytest.approx(moved.max(), rel=1e-9)
 
 
 def test_tinynas_convention_is_refused_by_name():
