@@ -19,6 +19,7 @@ from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.posynomials import Posynomials
 
 _ITERATIONS = 16
+_REACHES = 2  # steps to where a coordinate reaches farthest
 # A box may be split while its relaxed variables span more than this.
 _SPLITTABLE = 1e-6
 # Of two splits that take as much from the bound, that of a depth is worth more: once whole, its
@@ -87,7 +88,7 @@ def _bound_box(
     bound = bounds.tangent_bound(value, gradient, inside.x, box.low, box.high)
     is_objective = beta == program.beta
     is_objective = is_objective & (alpha == program.alpha).all()
-    new_low, new_high = _shrunk(program, upper, inside, box, bound, incumbent)
+    new_low, new_high = _shrunk(program, upper, inside, box, (value, gradient), bound, incumbent)
     new_low = jnp.where(is_objective, new_low, low)
     new_high = jnp.where(is_objective, new_high, high)
     # Whole ends again: `_split` counts on them.
@@ -183,25 +184,32 @@ def _shrunk(
     upper: Callable[[Array], Array],
     inside: Interior,
     box: Relaxation,
+    at_middle: tuple[Array, Array],
     bound: Array,
     incumbent: Array,
 ) -> tuple[Array, Array]:
     """The part of the box where ``upper`` can exceed the incumbent, coordinate by coordinate.
+
+    ``at_middle`` is its value and gradient at ``inside.x``.
 
     For any w > 0, x_k <= max over the box of x_k + w (upper(x) - incumbent), bounded by a tangent.
     """
     gap = jnp.maximum(bound - incumbent, 1e-9 * jnp.abs(incumbent) + 1e-9)
     low, high, size = box.low, box.high, box.low.shape[0]
     directions = _directions(size)
-    inverse = jnp.linalg.inv(inside.curvature)
-    inverse = jnp.where(jnp.isfinite(inverse), inverse, 0.0)
+    inverse, by_value = inside.inverse, jax.value_and_grad(upper)
 
     def reach(direction: Array) -> Array:
         variance = jnp.maximum(direction @ inverse @ direction, 1e-12)
         weight = jnp.sqrt(variance / (2.0 * gap))
-        x = bounds.above_zero(box, inside.x + inverse @ direction / weight)
-        x = bounds.above_zero(box, x + inverse @ (direction / weight + jax.grad(upper)(x)))
-        value, gradient = jax.value_and_grad(upper)(x)
+
+        def step(_, at):  # type: ignore[no-untyped-def]
+            x, _, gradient = at
+            x = bounds.above_zero(box, x + inverse @ (direction / weight + gradient))
+            return x, *by_value(x)
+
+        start = (inside.x, *at_middle)
+        x, value, gradient = jax.lax.fori_loop(0, _REACHES, step, start)
         total = direction + weight * gradient
         most = jnp.maximum(total * (low - x), total * (high - x)).sum()
         at = direction @ x + weight * (value - incumbent) + most

@@ -36,15 +36,15 @@ class Interior(NamedTuple):
     Attributes:
         x: point of the box, (1 + 7 S,).
         multipliers: for `bounds.lagrangian`.
-        curvature: minus the Hessian of the Lagrangian at x, with the box's barrier, in nats,
-            (1 + 7 S, 1 + 7 S).
+        inverse: that of minus the Hessian of the Lagrangian at x, with the box's barrier, in
+            nats, (1 + 7 S, 1 + 7 S).
         spread: how far x gives way for a nat while everything else follows: moving it along d by
             a small a takes about a^2 / (2 d . spread d) nats, (1 + 7 S, 1 + 7 S).
     """
 
     x: Array
     multipliers: Multipliers
-    curvature: Array
+    inverse: Array
     spread: Array
 
 
@@ -60,7 +60,8 @@ def solve(
     target = target.at[-2].set(1.0 / scale).at[-1].set(_PRICE)
     frame = _frame_of(program, box, v)
 
-    c = _constraints(program, box, beta, frame, v).values
+    at_start = (program, box, beta, frame, v)
+    c = _constraints(*at_start).values
     slack = jnp.maximum(-c, 0.1)
     by = 0.1 / slack
     at_low = jnp.where(free > 0, 0.1 / jnp.where(free > 0, v - low, 1.0), 0.0)
@@ -68,6 +69,7 @@ def solve(
     count = c.shape[0] + 2.0 * free.sum()
 
     def step(_, state):  # type: ignore[no-untyped-def]
+        _, *state = state
         v, slack, by, at_low, at_high = state
         below = jnp.where(free > 0, v - low, 1.0)
         above = jnp.where(free > 0, high - v, 1.0)
@@ -99,26 +101,32 @@ def solve(
             at_high + dual * d_high,
         )
         good = jnp.isfinite(sum(part.sum() for part in new))
-        return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, state)
+        return now, *(jnp.where(good, a, b) for a, b in zip(new, state, strict=True))
 
-    state = (v, slack, by, at_low, at_high)
-    v, slack, by, at_low, at_high = jax.lax.fori_loop(0, iterations, step, state)
+    nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(_constraints, *at_start))
+    state = (nothing, v, slack, by, at_low, at_high)
+    now, v, slack, by, at_low, at_high = jax.lax.fori_loop(0, iterations, step, state)
     point = bounds.above_zero(box, v[:size])
     span = jnp.maximum(jnp.minimum(v - low, high - v), 1e-12)
-    barrier = jnp.where(free > 0, (at_low + at_high) / span, 1e6)[:size]
-    now = _constraints(program, box, beta, frame, v)
-    bends = now.bends[:, :size]
-    curvature = (bends.T * (now.curvature @ by)) @ bends + jnp.diag(barrier + 1e-12)
+    barrier = jnp.where(free > 0, (at_low + at_high) / span, 1e6)
+    # The constraints of the last step, which stand for those where it ended.
+    curvature = (now.bends.T * (now.curvature @ by)) @ now.bends
+    curvature = curvature + jnp.diag(barrier + 1e-12)
     stiff = by / jnp.maximum(slack, _STEP)
     barrier = at_low / jnp.maximum(v - low, _STEP) + at_high / jnp.maximum(high - v, _STEP)
     matrix = _newton(now, free, stiff, by, jnp.where(free > 0, barrier, 1e6))
-    spread = jnp.linalg.inv(matrix)[:size, :size]
+    inverse, spread = _inverses(jnp.stack([curvature, matrix]))[:, :size, :size] / scale
     return Interior(
-        point,
-        _multipliers(program, box, jnp.minimum(by, _MOST) * scale),
-        curvature * scale,
-        jnp.where(jnp.isfinite(spread), spread, 0.0) / scale,
+        point, _multipliers(program, box, jnp.minimum(by, _MOST) * scale), inverse, spread
     )
+
+
+def _inverses(matrices: Array) -> Array:
+    """Of positive definite matrices, (..., n, n); zeros where one is not."""
+    half = jnp.linalg.cholesky(matrices)
+    whole = jnp.broadcast_to(jnp.eye(half.shape[-1]), half.shape)
+    found = jax.scipy.linalg.cho_solve((half, True), whole)
+    return jnp.where(jnp.isfinite(found), found, 0.0)
 
 
 def _newton(now: "_Now", free: Array, stiff: Array, by: Array, barrier: Array) -> Array:
