@@ -24,6 +24,9 @@ from deepmad_jax.design.program.limits import Sections, measure, read_latency
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.program.symbols import Posynomial, in_one_table, main_path_of, stacked
 
+# Costs are padded to a multiple of the second number where they are more than the first.
+_FEW, _COSTS = 4, 8
+
 
 class Posynomials(NamedTuple):
     """A problem as arrays, float64. S stages, M levels, J terms, C costs, L = 1 + 3 S logs.
@@ -239,6 +242,9 @@ def _costs(problem: Problem, rows: Sections, bound: bool) -> list[tuple[Posynomi
             if most > limit * (1.0 - 1e-9) and measured.terms not in seen:
                 seen.append(measured.terms)
                 costs.append((measured, limit))
+    # Few numbers of costs, so that nearly equal programs share a compilation.
+    while len(costs) > _FEW and len(costs) % _COSTS:
+        costs.append((Posynomial(costs[0][0].size, {}), np.inf))
     return costs
 
 
