@@ -15,6 +15,7 @@ from deepmad_jax.design.certificate import bounds, interior
 from deepmad_jax.design.certificate.bounds import Relaxation
 from deepmad_jax.design.certificate.interior import Interior
 from deepmad_jax.design.program.arrays import Array
+from deepmad_jax.design.program.compiling import jit_soon_ready
 from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.posynomials import Posynomials
 
@@ -51,7 +52,7 @@ class Bounded(NamedTuple):
     right: Array
 
 
-@jax.jit
+@jit_soon_ready
 def bound_boxes(
     program: Posynomials, incumbent: Array, boxes: Boxes, alpha: Array, beta: Array
 ) -> Bounded:
