@@ -60,7 +60,10 @@ def fan_ins(arch):
     for stage in arch.stages:
         if stage.stride == 2:
             levels.append([])
-        square = stage.kernel**2
+        square, values = stage.kernel**2, stage.heads * stage.head_width
+        mlp = [stage.width, stage.inner]
+        if stage.block in ("convnext", "attention") and (stage.stride, stage.width) != (1, c_in):
+            levels[-1].append(c_in * stage.stride**2)
         for _ in range(stage.depth):
             levels[-1] += {
                 "basic": [c_in * square, stage.inner * square],
@@ -68,6 +71,9 @@ def fan_ins(arch):
                 "bottleneck": [c_in, stage.inner * square, stage.inner],
                 "mbconv": [c_in, square, stage.inner],
                 "mbconv_se": [c_in, square, stage.inner],
+                "fused_mbconv": [c_in * square, stage.inner],
+                "convnext": [square, *mlp],
+                "attention": [stage.width, values, *mlp],
             }[stage.block]
             c_in = stage.width
     if arch.final_width is not None:
@@ -98,7 +104,10 @@ def assert_feasible(problem, arch):
     assert widths == sorted(widths) or not problem.monotone
     for i, stage in enumerate(arch.stages):
         assert stage.block == problem.block
-        assert stage.kernel in problem.kernels
+        if stage.block == "attention":
+            assert stage.heads in problem.heads
+        else:
+            assert stage.kernel in problem.kernels
         for kind in ("width", "depth"):
             low, high = (problem.per_stage(f"{end}_{kind}")[i] for end in ("min", "max"))
             assert low <= getattr(stage, kind) <= high

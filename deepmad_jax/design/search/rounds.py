@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepmad_jax.design.program import feasible
-from deepmad_jax.design.program.lattice import nearest, repair
+from deepmad_jax.design.program.lattice import KERNELS, nearest, repair
 from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.problem import BUDGETS
 from deepmad_jax.design.relaxation.solve import Solution
@@ -56,6 +56,7 @@ def annealed(
     stages, kernels, depths, widths = parts.stages, parts.kernel, parts.depth, parts.channels
     at = nearest(lattice, solution.point)
     rng = np.random.default_rng(problem.seed)
+    steps = effort.steps * (2 if lattice.kernels.shape[1] > KERNELS else 1)
 
     u = np.repeat(at[None], chains, axis=0)
     spread = np.exp(rng.normal(scale=0.2, size=(chains, stages)))
@@ -91,9 +92,9 @@ def annealed(
         scale[kernels] = 0.7 if plan.moves_depth else 0.0
         scale[depths] = 0.8 + 0.03 * at[depths] if plan.moves_depth else 0.0
         temperatures = worth * rng.permutation(np.geomspace(plan.coolest, plan.hottest, chains))
-        noise = draw_noise(problem.seed + i, effort.steps, *u.shape)
+        noise = draw_noise(problem.seed + i, steps, *u.shape)
         result = anneal(search.form, search.data, lattice, u, prices, scale, temperatures, noise)
-        search.candidates += chains * effort.steps
+        search.candidates += chains * steps
         feasible_pool.add(result.best, result.objective)
         merit_pool.add(result.last, result.merit)
         if _agree(result, feasible_pool, effort):
