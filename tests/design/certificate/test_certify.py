@@ -298,9 +298,9 @@ def test_an_incumbent_that_is_not_finite_is_refused():
 
 
 @pytest.mark.slow
-def test_r18_is_within_a_tenth_of_a_percent_after_five_thousand_boxes(monkeypatch):
+def test_r18_is_proved_optimal_within_three_thousand_boxes(monkeypatch):
     monkeypatch.setattr(certify, "BATCH", 64)
-    earlier = certify.certify(R18, BEST_R18, seconds=np.inf, nodes=500)
-    result = certify.certify(R18, BEST_R18, seconds=np.inf, nodes=5000)
-    assert 0 <= result.gap < 0.001
-    assert result.upper_bound <= earlier.upper_bound
+    result = certify.certify(R18, 64_095.7, seconds=np.inf, nodes=3000)
+    # Left is the best network known, which is better than the number given.
+    assert result.boxes_left == 1
+    assert result.upper_bound == pytest.approx(BEST_R18, abs=0.005)
