@@ -162,17 +162,19 @@ def _squeeze_secant(program: Posynomials, least: Array, most: Array) -> tuple[Ar
     bend = jnp.log(4.0 * (8.0 + program.squeeze_loss))
     left = jnp.maximum(least, bend)
     right = jnp.maximum(most, left)
-
-    def log_squeeze(log_inner: Array) -> Array:
-        return jnp.log(jnp.maximum(jnp.exp(log_inner) / 4.0 - program.squeeze_loss, 8.0))
-
-    slope = _slope(log_squeeze(left), log_squeeze(right), right - left)
+    at_left, at_right = log_squeeze(program, left), log_squeeze(program, right)
+    slope = _slope(at_left, at_right, right - left)
     slope = jnp.where(most <= bend, 0.0, slope)
-    intercept = log_squeeze(left) - slope * left
+    intercept = at_left - slope * left
     # On a narrow box the step that its least inner width stands on is the better line.
     step = jnp.log(se_width(jnp.exp(least) * (1.0 - 1e-9)))
     flat = step >= intercept + slope * 0.5 * (least + most)
     return jnp.where(flat, step, intercept), jnp.where(flat, 0.0, slope)
+
+
+def log_squeeze(program: Posynomials, log_inner: Array) -> Array:
+    """At most the log squeeze width of an inner width, without its steps."""
+    return jnp.log(jnp.maximum(jnp.exp(log_inner) / 4.0 - program.squeeze_loss, 8.0))
 
 
 def _slope(low: Array, high: Array, distance: Array) -> Array:

@@ -247,7 +247,6 @@ def _whole_space(prepared: Prepared) -> Boxes:
         exact = np.log((least / widths)[least <= most])
         if exact.size:
             ratio = np.array([exact.min(), exact.max()])
-    inner = np.add.outer(np.log(np.array([lattice.low, lattice.high])[:, parts.width] * m), ratio)
     low: list[np.ndarray] = []
     high: list[np.ndarray] = []
     for ends, at in ((low, 0), (high, 1)):
@@ -257,7 +256,7 @@ def _whole_space(prepared: Prepared) -> Boxes:
             np.full(stages, ratio[at]),
             np.log(lattice.kernels[:, -at]),
             bound[parts.depth] - 1.0,
-            inner[at, :, at],
+            np.log(bound[parts.width] * m) + ratio[at],
         ]
     levels = len(problem.level_ends)
     return Boxes(np.concatenate(low), np.concatenate(high), np.full(levels, 1e15))

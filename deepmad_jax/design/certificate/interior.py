@@ -69,8 +69,8 @@ def solve(
     count = c.shape[0] + 2.0 * free.sum()
 
     def step(_, state):  # type: ignore[no-untyped-def]
-        _, *state = state
-        v, slack, by, at_low, at_high = state
+        _, *before = state
+        v, slack, by, at_low, at_high = before
         below = jnp.where(free > 0, v - low, 1.0)
         above = jnp.where(free > 0, high - v, 1.0)
         mu = _CENTRING * (slack @ by + at_low @ below + at_high @ above) / count
@@ -101,7 +101,7 @@ def solve(
             at_high + dual * d_high,
         )
         good = jnp.isfinite(sum(part.sum() for part in new))
-        return now, *(jnp.where(good, a, b) for a, b in zip(new, state, strict=True))
+        return now, *(jnp.where(good, a, b) for a, b in zip(new, before, strict=True))
 
     nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(_constraints, *at_start))
     state = (nothing, v, slack, by, at_low, at_high)

@@ -134,7 +134,7 @@ def _relaxed(
     # What the squeeze's secant leaves out of the costs.
     log_inner = x[width] + x[ratio]
     squeeze = box.log_squeeze[0] + box.log_squeeze[1] * log_inner
-    true_squeeze = jnp.log(jnp.maximum(jnp.exp(log_inner) / 4.0 - program.squeeze_loss, 8.0))
+    true_squeeze = bounds.log_squeeze(program, log_inner)
     terms = bounds.term_values(program, box, inside.x) * (
         inside.multipliers.budgets @ program.coefficients
     )

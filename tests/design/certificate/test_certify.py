@@ -249,6 +249,13 @@ def layers_of(problem, point):
     return sum(row.repeat for row in rows if is_main_path(row))
 
 
+def network_of(one):
+    """The network of two stages at ends of a box that holds it alone."""
+    widths, ratios, kernels = np.exp(one[1:7]).reshape(3, 2)
+    point = Point(np.exp(one[0]), widths, widths * ratios, kernels, one[7:9] + 1)
+    return Point(*map(np.rint, point))
+
+
 KINDS = [(block, block) for block in BLOCKS] + [("convnext", "attention")]
 
 
@@ -259,9 +266,8 @@ def test_relaxation_at_a_single_network_is_the_program(blocks):
     program = posynomials_of(problem)
     x, _ = feasible_points(problem)
     for one in x[:20]:
-        widths, ratios, kernels = np.exp(one[1:7]).reshape(3, 2)
-        point = Point(np.exp(one[0]), widths, np.rint(widths * ratios), kernels, one[7:9] + 1)
-        numbers = evaluate(form_of(problem), data_of(problem), Point(*map(np.rint, point)))
+        point = network_of(one)
+        numbers = evaluate(form_of(problem), data_of(problem), point)
         with jax.enable_x64(True):
             costs, entropies, slack = jax.tree.map(np.asarray, relaxed_at(program, one))
         assert costs == pytest.approx([numbers.macs / 1e9, numbers.params / 1e6], rel=1e-9)
@@ -279,9 +285,7 @@ def test_relaxed_peak_of_a_single_network_is_that_of_its_activations(blocks):
     x, _ = feasible_points(problem)
     form, data = form_of(problem), data_of(problem)
     for one in x[:20]:
-        widths, ratios, kernels = np.exp(one[1:7]).reshape(3, 2)
-        point = Point(np.exp(one[0]), widths, widths * ratios, kernels, one[7:9] + 1)
-        (moved,) = evaluate(form, data, Point(*map(np.rint, point))).extra
+        (moved,) = evaluate(form, data, network_of(one)).extra
         with jax.enable_x64(True):
             costs = np.asarray(relaxed_at(program, one)[0])
         assert costs[2:].max() == pytest.approx(moved.max(), rel=1e-9)
