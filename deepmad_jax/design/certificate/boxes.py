@@ -45,12 +45,15 @@ class Bounded(NamedTuple):
     right: Array
 
 
-@jit_soon_ready
-def bound_boxes(
+def _bound_boxes(
     program: Posynomials, incumbent: Array, boxes: Boxes, alpha: Array, beta: Array
 ) -> Bounded:
     one = partial(_bound_box, program, incumbent)
     return jax.vmap(one)(boxes, alpha, beta)
+
+
+bound_few = jit_soon_ready(_bound_boxes, level=0)
+bound_many = jit_soon_ready(_bound_boxes, level=1)
 
 
 def _bound_box(

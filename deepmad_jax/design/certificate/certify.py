@@ -5,7 +5,9 @@ the budgets. Each box of widths, ratios, kernels and depths is bounded by `bound
 from `interior`; the bound is also used to shrink the box to where networks better than the
 incumbent can lie; the box is then split where its relaxation is loosest. The boxes with the largest
 bounds go first, many at a time in one compiled function for each shape of program, so the result
-is valid and never worse the longer it runs. An exhausted tree proves the incumbent optimal.
+is valid and never worse the longer it runs. An exhausted tree proves the incumbent optimal. Most
+trees are small, so the first boxes are bounded by a function that compiles at once, and only a
+tree that outgrows it waits for one that runs faster.
 """
 
 import dataclasses
@@ -17,7 +19,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from deepmad_jax.design.certificate.boxes import Bounded, Boxes, bound_boxes
+from deepmad_jax.design.certificate.boxes import Bounded, Boxes, bound_few, bound_many
 from deepmad_jax.design.program.evaluate import Point, evaluate, within_limits
 from deepmad_jax.design.program.lattice import (
     inner_bounds,
@@ -31,7 +33,9 @@ from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.program.threads import one_thread
 from deepmad_jax.errors import UserError
 
-BATCH, ROOT_ROUNDS = 64, 4
+SMALL_BATCH, BATCH, ROOT_ROUNDS = 16, 64, 4
+FEW = 1024
+"""Boxes before the faster function is compiled: bounding so many takes about half that time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +102,7 @@ def certify(
     with one_thread():
         search.root()
         while search.heap and search.nodes < nodes and time.perf_counter() - began < seconds:
-            x = search.step(int(min(BATCH, nodes - search.nodes)))
+            x = search.step(int(min(search.batch, nodes - search.nodes)))
             now = time.perf_counter()
             due += share
             if (
@@ -138,6 +142,11 @@ class _Search:
         self.heap: list[tuple[float, int, tuple[np.ndarray, ...]]] = []
         self.closed: list[float] = []  # bounds of boxes that cannot be split further
         self._order = itertools.count()
+
+    @property
+    def batch(self) -> int:
+        """Boxes that are bounded together next."""
+        return SMALL_BATCH if self.nodes < FEW else BATCH
 
     def upper_bound(self) -> float:
         """The largest objective that the open boxes, or the incumbent, leave possible."""
@@ -204,11 +213,12 @@ class _Search:
         heapq.heappush(self.heap, (-bound, next(self._order), box))
 
     def _bounded(self, boxes: Boxes, alpha: np.ndarray, beta: np.ndarray) -> Bounded:
-        count = len(boxes.low)
+        count, batch = len(boxes.low), self.batch
+        bound = bound_few if batch == SMALL_BATCH else bound_many
         self.nodes += count
-        fill = np.arange(BATCH) % count  # one shape, one compilation
+        fill = np.arange(batch) % count  # one shape, one compilation
         with jax.enable_x64(True):
-            result = bound_boxes(
+            result = bound(
                 self.program,
                 np.float64(self.incumbent),
                 Boxes(*(part[fill] for part in boxes)),

@@ -5,7 +5,6 @@ once for each form of problem.
 """
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import numpy as np
 
 from deepmad_jax.design.program.arrays import Array
 from deepmad_jax.design.program.box import Box
+from deepmad_jax.design.program.compiling import jit_soon_ready
 from deepmad_jax.design.program.evaluate import Data, Form, Numbers, Point, spent
 from deepmad_jax.design.program.prepared import Prepared, prepare
 from deepmad_jax.design.program.problem import BUDGETS, Problem
@@ -144,8 +144,7 @@ def _prices(form: Form, numbers: Numbers, multipliers: np.ndarray) -> dict[str, 
     return prices | {name: float(part.sum()) for name, part in zip(form.extras, last, strict=False)}
 
 
-@partial(jax.jit, static_argnames=("form",))
-def _solve(form: Form, data: Data, box: Box, start: Array):  # type: ignore[no-untyped-def]
+def _relaxed(form: Form, data: Data, box: Box, start: Array):  # type: ignore[no-untyped-def]
     start = freeze(box, start)
     # The entropy there makes the objective about 1.
     scale = jnp.maximum(jnp.abs(relaxed_numbers(form, data, start).entropy), 1.0)
@@ -164,3 +163,7 @@ def _solve(form: Form, data: Data, box: Box, start: Array):  # type: ignore[no-u
     x = jnp.clip(jnp.where(jnp.isfinite(found.x), found.x, start), box.low, box.high)
     history = (found.records, violations, found.iterations)
     return x, objective, violation, found.multipliers, scale, history
+
+
+# It runs for a hundredth of the time that it takes to compile with LLVM's optimisation.
+_solve = jit_soon_ready(_relaxed, level=0, static_argnames=("form",))
