@@ -28,7 +28,7 @@ ROUNDING = 1e-12
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     """Small lattices need few boxes at a time; one size, so that each shape compiles once."""
-    monkeypatch.setattr(certify, "BATCH", 8)
+    monkeypatch.setattr(certify, "SMALL_BATCH", 8)
 
 
 def random_problem(rng, block):
@@ -142,6 +142,18 @@ def test_bound_with_measured_times_is_never_below_the_optimum(block, tmp_path):
         measured = dataclasses.replace(problem, max_width=(16,), macs=np.inf)
         table = write_times(tmp_path / f"{i}.csv", measured, seed=i, fine=0)
         check_bound(limited(problem, ("latency",), table, rng), rng)
+
+
+def test_a_tree_that_outgrows_the_first_function_keeps_its_bound(monkeypatch):
+    problem = random_problem(np.random.default_rng(5), "bottleneck")
+    best = brute_force(problem)
+    by_one = certify.certify(problem, 0.9 * best, seconds=np.inf)
+    monkeypatch.setattr(certify, "BATCH", 8)  # batches alike, so that the trees are
+    monkeypatch.setattr(certify, "FEW", 20)
+    by_two = certify.certify(problem, 0.9 * best, seconds=np.inf)
+    assert by_one.nodes > 20
+    assert by_two.nodes == pytest.approx(by_one.nodes, rel=0.1)
+    assert by_two.upper_bound == pytest.approx(by_one.upper_bound, rel=ROUNDING)
 
 
 @pytest.mark.slow
@@ -303,7 +315,7 @@ def test_an_incumbent_that_is_not_finite_is_refused():
 
 @pytest.mark.slow
 def test_r18_is_proved_optimal_within_three_thousand_boxes(monkeypatch):
-    monkeypatch.setattr(certify, "BATCH", 64)
+    monkeypatch.setattr(certify, "SMALL_BATCH", 16)
     result = certify.certify(R18, 64_095.7, seconds=np.inf, nodes=3000)
     # Left is the best network known, which is better than the number given.
     assert result.boxes_left == 1
