@@ -1,11 +1,11 @@
 """The best network known of each drawn problem, and the product's designs beside them.
 
-    python -m benchmarks.drawn_best --prove=10 --search=2 0:50  # seek better ones, of the first 50
+    python -m benchmarks.drawn_best --prove=5000 --search=2 0:50  # seek better, of the first 50
     python -m benchmarks.drawn_best --seeds=0,1,2,3,4           # designs beside what is known
     python -m benchmarks.drawn_best --table                     # what is on file
 
 Three methods look for the best: the product's certificate, which hands better networks back and
-bounds what is left (``--prove``, seconds a problem), the independent search of `reference.py`
+bounds what is left (``--prove``, boxes a problem), the independent search of `reference.py`
 (``--search``, turns a problem), and every design of ``--seeds``. What each finds is judged by
 `check.py`. Results are kept after each problem in `results/drawn.json`; the longest proof and the
 best network stay. Processes with other ranges may run beside each other: each reads what is there
@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import fcntl
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,24 +69,25 @@ def found(number: int, problem: Problem, arch: Architecture, by: str) -> float:
     return judged.objective
 
 
-def proved(number: int, problem: Problem, seconds: float) -> None:
+def proved(number: int, problem: Problem, boxes: int) -> None:
     """Bounds a problem from its best known network on, which the bound may better."""
     entry = load().get(str(number), {})
     known = entry.get("architecture")
     start = Architecture.from_dict(known) if known else design_network(problem).architecture
-    prove(problem, start, seconds=0.0)  # compiles
-    result = prove(problem, start, seconds=seconds)
-    objective = found(number, problem, result.architecture, f"proof of {seconds:g} s")
+    result = prove(problem, start, nodes=boxes, seconds=math.inf)
+    objective = found(number, problem, result.architecture, f"proof of {boxes:,} boxes")
     bound = result.certificate.upper_bound
 
     def change(entry: dict[str, Any]) -> None:
         if bound < entry.get("bound", np.inf):
-            entry |= {"bound": bound, "bound_seconds": seconds}
+            entry |= {"bound": bound, "boxes": result.certificate.nodes}
 
     update(number, change)
     gap = (bound - objective) / abs(objective)
     print(
-        f"{number:4} proof   {objective:16.6f} gained {result.gained:.3g} gap {gap:.3%}", flush=True
+        f"{number:4} proof   {objective:16.6f} gained {result.gained:.3g} gap {gap:.3%} "
+        f"{result.certificate.nodes} boxes",
+        flush=True,
     )
 
 
@@ -174,7 +176,7 @@ def main() -> None:
     """Runs what is asked for over a range of the problems."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("ranges", nargs="*", default=["0:"], help="slices, such as 0:50 or 7:8")
-    parser.add_argument("--prove", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--prove", type=int, default=0, metavar="BOXES")
     parser.add_argument("--search", type=int, default=0, metavar="TURNS")
     parser.add_argument("--seeds", default="")
     parser.add_argument("--table", action="store_true")

@@ -11,15 +11,20 @@ compiles is compiled before the clock starts and timed apart: the second number 
 
 import argparse
 import json
+import math
 import os
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks.problems import PROBLEMS
 from benchmarks.record import write_result
+from deepmad_jax.arch.spec import Architecture
+from deepmad_jax.design.certificate import certify
 from deepmad_jax.design.designer import design_network
-from deepmad_jax.design.improve import prove
+from deepmad_jax.design.improve import Proved, prove
+from deepmad_jax.design.program.problem import Problem
 
 RESULTS = Path(__file__).parent / "results" / "proofs.json"
 
@@ -47,10 +52,9 @@ def proved(name: str, seconds: float) -> dict[str, Any]:
     problem = PROBLEMS[name]
     design = design_network(problem)
     began = time.perf_counter()
-    prove(problem, design.architecture, seconds=0.0)  # compiles
-    compiling = time.perf_counter() - began
-    result = prove(problem, design.architecture, seconds=seconds)
+    result = timed_proof(problem, design.architecture, seconds)
     proof = result.certificate
+    compiling = time.perf_counter() - began - proof.seconds
     row = {
         "name": name,
         "block": problem.block,
@@ -65,6 +69,15 @@ def proved(name: str, seconds: float) -> dict[str, Any]:
     }
     print(row, flush=True)
     return row
+
+
+def timed_proof(problem: Problem, design: Architecture, seconds: float) -> Proved:
+    """`prove`, with what it needs compiled before its clock starts."""
+    few = prove(problem, design, nodes=certify.FEW, seconds=math.inf)
+    if not few.certificate.exhausted:
+        with mock.patch.object(certify, "FEW", 0):
+            prove(problem, design, seconds=0.0)  # compiles what bounds the boxes after these
+    return prove(problem, design, seconds=seconds)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -6,6 +6,7 @@ within the budgets needs: more MACs than all of it may have, or an inner width t
 space allows.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable
@@ -14,15 +15,14 @@ from typing import NamedTuple
 from deepmad_jax.arch.cost import layer_macs
 from deepmad_jax.arch.layers import Layer, Row, head_rows, se_width, stage_rows, stem_rows
 from deepmad_jax.arch.rows import Oblong
-from deepmad_jax.arch.stages import PAPER_BLOCKS
 from deepmad_jax.config import MeasureConfig
-from deepmad_jax.design.program.latency_grid import GRID_KINDS
+from deepmad_jax.design.program.latency_grid import GRID_KINDS, layer_at
 from deepmad_jax.design.program.limits import timed_as
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.errors import InvalidConfig
 
-# Primes beyond any width, which stand for the channels of a block and of its squeeze.
-_C_IN, _WIDTH, _INNER = 1_000_003, 1_000_033, 1_000_037
+# Primes beyond any width, which stand for the channels of a block, of its squeeze and its heads.
+_C_IN, _WIDTH, _INNER, _HEADS = 1_000_003, 1_000_033, 1_000_037, 1_000_039
 _SQUEEZED = se_width(_INNER)
 
 _SQUEEZE_RATIO = (0.15, 1.0)
@@ -30,7 +30,14 @@ _SQUEEZE_RATIO = (0.15, 1.0)
 
 
 class Point(NamedTuple):
-    """A row to time; ``function`` is the activation that follows the conv, or None."""
+    """A row to time.
+
+    Attributes:
+        kind, kernel, stride, pixels, c_in, c_out: see `latency_grid`.
+        function: of the activation that follows, or None.
+        bias: the conv has one, and no BatchNorm.
+        scaled: the sum is of what a layer scale made.
+    """
 
     kind: str
     kernel: int
@@ -39,6 +46,8 @@ class Point(NamedTuple):
     c_in: int
     c_out: int
     function: str | None = None
+    bias: bool = False
+    scaled: bool = False
 
     @property
     def row(self) -> tuple[str, int, int, int, int, int]:
@@ -56,14 +65,9 @@ def points_of(problem: Problem, settings: MeasureConfig) -> list[Point]:
     """Every point to time, small ones first in each kind of row.
 
     Raises:
-        InvalidConfig: the space has blocks, such as attention, whose rows nothing here times.
+        InvalidConfig: the space has clips, maps that are not square, or rows of MACs that nothing
+            here times.
     """
-    others = set(problem.stage_blocks) - {*PAPER_BLOCKS, "fused_mbconv"}
-    if others or problem.patch:
-        raise InvalidConfig(
-            f"Stages of {', '.join(sorted(others)) or 'any kind'}, or patches as stem, cannot be "
-            f"timed row by row: choose among {', '.join(PAPER_BLOCKS)} and fused_mbconv."
-        )
     if problem.is_of_clips:
         raise InvalidConfig(
             f"design.frames is {problem.frames}, but rows are timed on maps without frames: set it "
@@ -76,8 +80,8 @@ def points_of(problem: Problem, settings: MeasureConfig) -> list[Point]:
         )
     found: dict[tuple[str, int, int, int, int, int], Point] = {}
     for rows, ranges in _sections(problem):
-        for row, function in _with_activation(rows):
-            for point in _points(row, function, ranges, problem, settings):
+        for row, like in _timed(rows):
+            for point in _points(row, like, ranges, problem, settings):
                 found.setdefault(point.row, point)
     return list(found.values())
 
@@ -92,7 +96,13 @@ def _sections(problem: Problem) -> Iterable[tuple[list[Row], dict[int, _Range]]]
     most_width = max(problem.stem_width[-1], *problem.per_stage("max_width"))
     greatest = _Range(1, int(most_width * max(problem.inner_ratio[-1], 1.0)), unit)
     stem = stem_rows(
-        problem.in_channels, _WIDTH, 3, problem.stem_stride, problem.resolution, sizes[0]
+        problem.in_channels,
+        _WIDTH,
+        problem.stem.kernel,
+        problem.stem.stride,
+        problem.resolution,
+        sizes[0],
+        problem.stem.kind,
     )
     yield stem, {_WIDTH: before, 0: greatest}
     lows, highs = problem.per_stage("min_width"), problem.per_stage("max_width")
@@ -102,10 +112,15 @@ def _sections(problem: Problem) -> Iterable[tuple[list[Row], dict[int, _Range]]]
         inner = _Range(max(int(least), unit), int(most), unit)
         squeezed = _Range(se_width(inner.low), se_width(inner.high), unit)
         ranges = {_C_IN: before, _WIDTH: width, _INNER: inner, _SQUEEZED: squeezed, 0: greatest}
+        block, head_width = problem.stage_blocks[i], problem.head_width
+        for values in (head_width, 3 * head_width):  # and queries, keys and values together
+            few, many = problem.heads[0] * values, problem.heads[-1] * values
+            ranges[_HEADS * values] = _Range(few, many, values)
         # A shortcut may be there only where a block keeps its width, another where it does not.
-        for kernel, c_in in itertools.product(problem.kernels, (_C_IN, _WIDTH)):
+        kernels = (1,) if block == "attention" else problem.kernels
+        for kernel, c_in in itertools.product(kernels, (_C_IN, _WIDTH)):
             rows = stage_rows(
-                problem.stage_blocks[i],
+                block,
                 c_in=c_in,
                 width=_WIDTH,
                 inner=_INNER,
@@ -115,41 +130,54 @@ def _sections(problem: Problem) -> Iterable[tuple[list[Row], dict[int, _Range]]]
                 groups=1,
                 r_in=sizes[i],
                 r_out=sizes[i + 1],
+                heads=_HEADS,
+                head_width=head_width,
             )
             yield rows, ranges
         before = width
     yield (
-        head_rows(_WIDTH, problem.final_width, problem.classes, sizes[-1]),
+        head_rows(_WIDTH, problem.final_width, problem.classes, sizes[-1], norm=problem.head_norm),
         {_WIDTH: before, 0: greatest},
     )
 
 
-def _with_activation(rows: list[Row]) -> Iterable[tuple[Row, str | None]]:
-    """The rows that are timed, each with the activation that is timed with it."""
+def _timed(rows: list[Row]) -> Iterable[tuple[Row, Point]]:
+    """The rows that are timed, each with a point that tells what is timed with it."""
     for i, row in enumerate(rows):
-        if not row.repeat or timed_as(row.layer) not in GRID_KINDS:
+        layer, kind = row.layer, timed_as(row.layer)
+        if not row.repeat:
+            continue
+        if kind not in GRID_KINDS:
+            if layer_macs(layer):
+                raise InvalidConfig(
+                    f"The space has layers of kind {layer.kind}, which nothing here times: choose "
+                    "blocks whose layers with MACs are convs, attentions or dense."
+                )
             continue
         after = [other.layer for other in rows[i + 1 : i + 3]]
-        function = next((layer.function for layer in after if layer.kind == "act"), None)
-        follows = row.layer.kind == "conv" and after and after[0].kind == "norm"
-        yield row, function if follows or row.layer.kind == "add" else None
+        if after and after[0].kind not in ("norm", "act") and kind != "add":
+            after = []
+        function = next((other.function for other in after if other.kind == "act"), None)
+        scaled = kind == "add" and i > 0 and rows[i - 1].layer.kind == "layer_scale"
+        kernel = layer.c_out // layer.heads if kind == "attention" else layer.kernel
+        place = (kind, kernel, layer.stride, layer.r_in, layer.c_in, layer.c_out)
+        yield row, Point(*place, function, layer.bias, scaled)
 
 
 def _points(
     row: Row,
-    function: str | None,
+    like: Point,
     ranges: dict[int, _Range],
     problem: Problem,
     settings: MeasureConfig,
 ) -> Iterable[Point]:
-    layer, kind = row.layer, timed_as(row.layer)
-    assert kind is not None
+    layer = row.layer
     growth = settings.growth
-    if layer.c_in == layer.c_out:
+    if layer.c_in == layer.c_out or like.kind == "attention":
         # A large kernel's time grows by the square between few points: take twice as many. Those of
-        # a 1x1 conv stand among other pairs, whose channel counts they share.
-        growth = growth**0.5 if layer.kernel > 1 else growth
-        ins = outs = _axis(ranges, layer.c_in, settings.fine, growth)
+        # a conv over patches, or of 1x1, stand among other pairs, whose channel counts they share.
+        growth = growth**0.5 if layer.kernel > layer.stride else growth
+        ins = outs = _axis(ranges, layer.c_out, settings.fine, growth)
         pairs: Iterable[tuple[int, int]] = zip(ins, ins, strict=True)
     else:
         ins, outs = (
@@ -158,7 +186,7 @@ def _points(
         pairs = itertools.product(ins, outs)
     low, high = _ratios(layer, problem)
     for c_in, c_out in pairs:
-        point = Point(kind, layer.kernel, layer.stride, layer.r_in, c_in, c_out, function)
+        point = like._replace(c_in=c_in, c_out=c_out)
         (in_before, in_after), (out_before, out_after) = _beside(ins, c_in), _beside(outs, c_out)
         # Networks between this point and the next ones may have a ratio of the space.
         near = out_before / in_after <= high and out_after / in_before >= low
@@ -210,16 +238,5 @@ def _ladder(unit: int, fine: int, growth: float, greatest: int) -> list[int]:
 
 def layer_of(point: Point) -> Layer:
     """The layer that a point stands for."""
-    depthwise = point.kind == "depthwise"
-    made = 1 if point.kind in ("mean", "dense") else -(-point.pixels // point.stride)
-    return Layer(
-        "conv" if depthwise else point.kind,
-        "main",
-        point.c_in,
-        point.c_out,
-        point.pixels,
-        made,
-        point.kernel,
-        point.stride,
-        point.c_in if depthwise else 1,
-    )
+    layer = layer_at(point.row[:4], point.c_in, point.c_out)
+    return dataclasses.replace(layer, bias=point.bias)

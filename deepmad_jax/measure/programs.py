@@ -1,6 +1,7 @@
 """Compiled programs to time: one row as networks compute it, or a whole network.
 
-A conv is a block of `nets` with its BatchNorm (running statistics, as in inference) and activation;
+A conv is a block of `nets` with its BatchNorm (running statistics, as in inference), where it has
+one, and its activation, an attention or a LayerNorm one by itself;
 a network is `nets.Network` with fresh weights, its convs in the form that the jobs use on this
 device. Nothing here says how long they take: `clock` does.
 """
@@ -35,8 +36,8 @@ class Program:
 def row_program(point: Point, batch: int, dtype: str) -> Program:
     """The row of a point, for a batch of maps."""
     layer, kind = layer_of(point), jnp.dtype(dtype)
-    maps = _filled((batch, point.pixels, point.pixels, point.c_in), kind)
-    if point.kind in ("conv", "depthwise", "dense"):
+    maps = _filled((batch, point.pixels, point.pixels, layer.c_in), kind)
+    if point.kind in ("conv", "depthwise", "dense", "layer_norm", "attention"):
         return _block_program(layer, point.function, maps, kind)
     other = maps
     if point.kind == "scale":
@@ -45,7 +46,7 @@ def row_program(point: Point, batch: int, dtype: str) -> Program:
         "pool": (average_pool, (maps,)),
         "mean": (lambda x: x.mean((1, 2), keepdims=True, dtype=jnp.float32), (maps,)),
         "scale": (lambda x, y: x * y, (maps, other)),
-        "add": (_add_then(point.function), (maps, other + 1)),
+        "add": (_add_then(point), (maps, other + 1)),
     }[point.kind]
     return _compile(function, *arguments)
 
@@ -70,7 +71,7 @@ def network_program(arch: Architecture, batch: int, dtype: str) -> Program:
 def _block_program(layer: Layer, function: str | None, maps: jax.Array, dtype: Any) -> Program:
     made = layer.c_out, layer.r_out
     layers = [layer]
-    if layer.kind == "conv":
+    if layer.kind == "conv" and not layer.bias:
         layers.append(Layer("norm", "main", made[0], made[0], made[1], made[1]))
     if function is not None:
         act = Layer("act", "main", made[0], made[0], made[1], made[1], function=function)
@@ -86,8 +87,11 @@ def _block_program(layer: Layer, function: str | None, maps: jax.Array, dtype: A
     return _compile(lambda state, x: nnx.merge(graph, state)(x), state, maps)
 
 
-def _add_then(function: str | None) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    after = FUNCTIONS[function] if function else lambda x: x
+def _add_then(point: Point) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    after = FUNCTIONS[point.function] if point.function else lambda x: x
+    scale = _filled((point.c_in,), jnp.float32)
+    if point.scaled:
+        return lambda x, shortcut: after((x * scale).astype(x.dtype) + shortcut)
     return lambda x, shortcut: after(x + shortcut)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from deepmad_jax import cli
-from deepmad_jax.arch import Architecture, cost
-from deepmad_jax.arch.layers import layer_table
-from deepmad_jax.arch.stages import PAPER_BLOCKS, Stage, Stem
+from deepmad_jax.arch import Architecture, cost, layers
+from deepmad_jax.arch.layers import Layer, layer_table
+from deepmad_jax.arch.stages import Stage, Stem
 from deepmad_jax.config import MeasureConfig
 from deepmad_jax.design.program.evaluate import data_of, evaluate, form_of
 from deepmad_jax.design.program.latency_file import COLUMNS, read_lines
@@ -22,8 +22,8 @@ from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.program.spaces import DEFAULTS
 from deepmad_jax.errors import InfeasibleProblem, InvalidConfig
 from deepmad_jax.measure import clock, memory, whole
-from deepmad_jax.measure.points import points_of
-from deepmad_jax.measure.programs import network_program
+from deepmad_jax.measure.points import layer_of, points_of
+from deepmad_jax.measure.programs import network_program, row_program
 from tests.config_files import config_of
 from tests.design.problems import TINY_SPACE
 
@@ -47,9 +47,12 @@ def get_config():
 """
 
 
-@pytest.mark.parametrize("block", [*PAPER_BLOCKS, "fused_mbconv"])
+@pytest.mark.parametrize("block", DEFAULTS)
 def test_every_row_of_every_network_of_a_space_lies_between_points(block):
-    problem = Problem(**{**DEFAULTS[block], "macs": 4e9, "max_width": (256,), "max_depth": (2,)})
+    space = {**DEFAULTS[block], "macs": 4e9, "max_width": (256,), "max_depth": (2,)}
+    if block == "attention":
+        space |= {"heads": (1, 2, 4), "macs": 1e10}
+    problem = Problem(**space)
     places = {}
     for point in points_of(problem, MeasureConfig(growth=2.0)):
         place = (point.kind, point.kernel, point.stride, point.pixels)
@@ -66,12 +69,32 @@ def test_every_row_of_every_network_of_a_space_lies_between_points(block):
             x, kind = row.layer, timed_as(row.layer)
             if kind in ("norm", "act", None):
                 continue
-            points = places[kind, x.kernel, x.stride, x.r_in]
+            if kind in ("layer_scale", "position"):
+                continue
+            kernel = problem.head_width if kind == "attention" else x.kernel
+            points = places[kind, kernel, x.stride, x.r_in]
             ins, outs = ([p[i] for p in points] for i in (0, 1))
             # The next point after the last one has more MACs than the whole network may have.
-            assert min(ins) <= x.c_in <= 2 * max(ins)
+            assert min(ins) <= (x.c_out if kind == "attention" else x.c_in) <= 2 * max(ins)
             assert min(outs) <= x.c_out <= 2 * max(outs)
     assert seen > 5
+
+
+@pytest.mark.parametrize("block", ["mbconv_se", "convnext", "attention"])
+def test_one_row_of_each_kind_runs(block):
+    space = dict(TINY_SPACE, block=block, multiple_of=8, min_width=(8,), max_width=(16,))
+    space |= {"patch": 2, "head_width": 4} if block == "attention" else {"inner_ratio": (4.0,)}
+    kinds = {point.kind: point for point in points_of(Problem(**space), MeasureConfig())}
+    for kind, point in kinds.items():
+        layer, program = layer_of(point), row_program(point, 2, "float32")
+        made = program()
+        assert np.isfinite(made).all(), kind
+        if kind != "dense":
+            assert made.shape == (2, layer.r_out, layer.r_out, layer.c_out), kind
+    if block == "attention":
+        assert kinds["attention"].row == ("attention", 4, 1, 4, 64, 64)
+        assert kinds["add"].scaled
+    assert {"layer_norm", "scale"} & set(kinds)
 
 
 def test_no_point_has_more_macs_than_a_whole_network_may():
@@ -233,7 +256,11 @@ def test_networks_to_compare_are_of_the_space_whatever_their_latency():
         whole.networks_of(dataclasses.replace(problem, params=1.0), 3)
 
 
-def test_space_with_rows_that_nothing_times_is_refused():
-    problem = Problem(block="attention", strides=(1,), patch=16, kernels=(1,), macs=1e9)
-    with pytest.raises(InvalidConfig, match="Stages of attention"):
-        points_of(problem, MeasureConfig())
+def test_space_with_rows_that_nothing_times_is_refused(monkeypatch):
+    def windowed(b):
+        layer = Layer("window_attention", "main", b.width, b.width, b.r_out, b.r_out, window=7)
+        return [(1, layer)]
+
+    monkeypatch.setitem(layers.BLOCK_LAYERS, "basic", windowed)
+    with pytest.raises(InvalidConfig, match="layers of kind window_attention"):
+        points_of(Problem(block="basic", macs=1e9, params=1e7), MeasureConfig())

@@ -1,9 +1,10 @@
 """The file of a measured grid of latency, and how it becomes the arrays of `latency_grid`.
 
-A file has a line for each row that was timed (`COLUMNS`): what kind of layer, its kernel, stride
-and the pixels a side that it is given, its channels in and out, batch, dtype and device of the run,
-and ``ms``, milliseconds for one image. ``network`` is a kind too: its ``ms`` is the factor by which
-whole networks take longer than the sum of their rows (`deepmad_jax.measure`), and multiplies all.
+A file has a line for each row that was timed (`COLUMNS`): what kind of layer, its kernel (of an
+attention, channels a head), stride and the pixels a side that it is given, its channels in and out,
+batch, dtype and device of the run, and ``ms``, milliseconds for one image. ``network`` is a kind
+too: its ``ms`` is the factor by which whole networks take longer than the sum of their rows
+(`deepmad_jax.measure`), and multiplies all.
 ``yardstick`` is no row of a network: what a measurement on a busy machine is held against.
 """
 
@@ -19,8 +20,14 @@ import numpy as np
 from scipy.optimize import linprog, nnls
 
 from deepmad_jax.arch.cost import layer_macs
-from deepmad_jax.arch.rows import Layer
-from deepmad_jax.design.program.latency_grid import GRID_KINDS, Grid, cell, code_of, moved
+from deepmad_jax.design.program.latency_grid import (
+    GRID_KINDS,
+    Grid,
+    cell,
+    code_of,
+    layer_at,
+    moved,
+)
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
 COLUMNS = (
@@ -189,10 +196,7 @@ def _linear(
     together: dict[tuple[int, int, int], list[tuple[float, float, float, float]]] = {}
     for (kind, kernel, stride, pixels), points in by_place.items():
         for (c_in, c_out), ms in points.items():
-            groups = c_in if kind == "depthwise" else 1
-            made = 1 if kind in ("mean", "dense") else -(-pixels // stride)
-            as_built = "conv" if kind == "depthwise" else kind
-            layer = Layer(as_built, "main", c_in, c_out, pixels, made, kernel, stride, groups)
+            layer = layer_at((kind, kernel, stride, pixels), c_in, c_out)
             row = (1.0, layer_macs(layer) / 1e9, moved(layer) / 1e6, ms)
             together.setdefault((GRID_KINDS.index(kind), stride, pixels), []).append(row)
     fits = [_fit(np.array(rows)) for rows in together.values()]

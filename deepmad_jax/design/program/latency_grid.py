@@ -7,7 +7,8 @@ in and in those out. Beyond the last of them it grows as the MACs do; below the 
 Where all points of a place have as many channels in as out, so have all networks, and the time is
 linear in that number. A point that is missing amid others takes its smaller neighbour's time, as
 the MACs grow. Kinds that a file does not name take no time; BatchNorm and activation are timed with
-the conv before them.
+the conv before them. An attention has one number of channels, those of its values, and in place of
+a kernel the channels a head.
 
 Three readers, three forms:
 
@@ -20,6 +21,7 @@ Three readers, three forms:
   it grows no faster than the MACs, as its coefficients are not negative.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +31,10 @@ from deepmad_jax.arch.rows import Layer, Number, sides_of
 from deepmad_jax.design.program.arrays import Array, namespace
 from deepmad_jax.errors import InvalidConfig
 
-GRID_KINDS = ("conv", "depthwise", "dense", "pool", "mean", "scale", "add")
+GRID_KINDS = (
+    *("conv", "depthwise", "dense", "pool", "mean", "scale", "add"),
+    *("layer_norm", "attention"),
+)
 """Kinds of layer that a grid may time."""
 
 
@@ -65,6 +70,9 @@ def grid_time(grid: Grid, kind: str | None, layer: Layer, repeat: Number) -> Arr
         return 0.0
     which = GRID_KINDS.index(kind)
     if _are_whole(layer.kernel, layer.c_in, layer.c_out) and isinstance(grid.ms, np.ndarray):
+        if kind == "attention":
+            width = layer.c_out / layer.heads
+            layer = dataclasses.replace(layer, c_in=layer.c_out, kernel=width)
         return repeat * _interpolated(grid, which, layer, repeat)
     fixed, per_gmac, per_melement = _coefficients(grid, which, layer)
     macs, elements = layer_macs(layer), moved(layer)
@@ -74,6 +82,19 @@ def grid_time(grid: Grid, kind: str | None, layer: Layer, repeat: Number) -> Arr
 def moved(layer: Layer) -> Number:
     """Elements read and written."""
     return layer.c_in * layer.r_in**2 + layer.c_out * layer.r_out**2
+
+
+def layer_at(place: tuple[str, int, int, int], c_in: int, c_out: int) -> Layer:
+    """The layer that is timed at a place (kind, kernel, stride and pixels) of a grid."""
+    kind, kernel, stride, pixels = place
+    if kind == "attention":
+        heads = max(c_out // kernel, 1)
+        return Layer(kind, "main", 3 * c_out, c_out, pixels, pixels, heads=heads)
+    made = 1 if kind in ("mean", "dense") else -(-pixels // stride)
+    sizes = (c_in, c_out, pixels, made, kernel, stride)
+    if kind == "depthwise":
+        return Layer("conv", "main", *sizes, groups=c_in)
+    return Layer(kind, "main", *sizes)
 
 
 def _side(layer: Layer) -> Number:
@@ -150,4 +171,4 @@ def _plain(numbers: Any) -> Any:
 
 def code_of(which: Any, kernel: Any, stride: Any, pixels: Any) -> Any:
     """One whole number for a place of the grid: kind, kernel, stride and pixels."""
-    return ((which * 128 + kernel) * 8 + stride) * 65536 + pixels
+    return ((which * 4096 + kernel) * 64 + stride) * 65536 + pixels

@@ -25,7 +25,10 @@ from deepmad_jax.design.program.latency_file import is_grid, read_grid
 from deepmad_jax.design.program.latency_grid import Grid, grid_time, moved
 from deepmad_jax.errors import InvalidConfig, did_you_mean
 
-TIMED = ("conv", "depthwise", "dense", "norm", "act", "pool", "mean", "scale", "add")
+TIMED = (
+    *("conv", "depthwise", "dense", "norm", "act", "pool", "mean", "scale", "add"),
+    *("layer_norm", "layer_scale", "attention"),
+)
 """Layers a latency table may time; those it leaves out cost nothing."""
 
 COLUMNS = ("layer", "fixed_ms", "ms_per_gmac", "ms_per_melement")
@@ -115,7 +118,7 @@ def measure(name: str, rows: Sections, width: Array, table: Array) -> Array:
 
 
 def read_latency(path: str) -> np.ndarray | Grid:
-    """Milliseconds fixed, a giga-MAC and a mega-element, for each of `TIMED`, shape (9, 3); or the
+    """Milliseconds fixed, a giga-MAC and a mega-element, for each of `TIMED`, (kinds, 3); or the
     grid of a file of measured times (`latency_file`).
 
     Args:

@@ -133,7 +133,7 @@ def test_bound_with_further_limits_is_never_below_the_optimum(block, extras, lat
         check_bound(problem, rng)
 
 
-@pytest.mark.parametrize("block", ["bottleneck", "mbconv_se"])
+@pytest.mark.parametrize("block", ["bottleneck", "mbconv_se", "convnext", "attention"])
 def test_bound_with_measured_times_is_never_below_the_optimum(block, tmp_path):
     rng = np.random.default_rng(40 + BLOCKS.index(block))
     for i in range(6):

@@ -37,6 +37,10 @@ SPACES = {
         max_width=(24,),
         stem_width=(8, 16),
     ),
+    "convnext": dict(SPACE, block="convnext", patch=4),
+    "attention": dict(
+        SPACE, block="attention", patch=4, strides=(1, 1), heads=(1, 2, 3), head_width=4
+    ),
 }
 
 
@@ -65,20 +69,23 @@ def latency_of(path, arch):
     for row in layer_table(arch):
         x = row.layer
         kind = "depthwise" if x.kind == "conv" and 1 < x.groups == x.c_in else x.kind
-        place = points.get((kind, x.kernel, x.stride, x.r_in))
+        kernel, c_in = x.kernel, x.c_in
+        if kind == "attention":
+            kernel, c_in = x.c_out // x.heads, x.c_out
+        place = points.get((kind, kernel, x.stride, x.r_in))
         if place is None:
             assert kind not in {key[0] for key in points}
             continue
         ins, outs = (sorted({p[i] for p in place}) for i in (0, 1))
         if all(a == b for a, b in place):
-            ms = np.interp(x.c_in, ins, [place[c, c] for c in ins])
+            ms = np.interp(c_in, ins, [place[c, c] for c in ins])
         elif len(ins) == 1 or len(outs) == 1:
-            along, at = (outs, x.c_out) if len(ins) == 1 else (ins, x.c_in)
+            along, at = (outs, x.c_out) if len(ins) == 1 else (ins, c_in)
             ms = np.interp(at, along, [place[p] for p in sorted(place)])
         else:
             # No network of the space needs a pair that was not timed.
             values = [[place.get((a, b), 1e3) for b in outs] for a in ins]
-            ms = RegularGridInterpolator((ins, outs), values)((x.c_in, x.c_out))
+            ms = RegularGridInterpolator((ins, outs), values)((c_in, x.c_out))
         total += row.repeat * float(ms)
     return total
 
@@ -101,7 +108,7 @@ def drawn(name, table, count, **changes):
     return problem, to_point(lattice, u)
 
 
-@pytest.mark.parametrize("name", ["basic", "bottleneck"])
+@pytest.mark.parametrize("name", ["basic", "bottleneck", "convnext", "attention"])
 def test_latency_of_networks_is_scipys_interpolation_of_the_file(name, tables):
     problem, points = drawn(name, tables[name], 40)
     found = evaluate(form_of(problem), data_of(problem), points).extra[0][..., 0]
