@@ -87,8 +87,12 @@ def _starts(prepared: Prepared, solution: Solution, effort: Effort) -> Starts:
     if problem.convention == "paper":
         fixed = FixedChoices(prepared)
         choices = leading_choices(prepared, fixed, solution.x, effort.choices)
-        points = dive(prepared, fixed, choices, effort.beam)
-        return Starts(points, float(choices.value[0]))
+        begins = [
+            np.arange(len(choices.value)),
+            *np.arange(len(choices.value))[: effort.alone, None],
+        ]
+        points = [dive(prepared, fixed, choices.taken(which), effort.beam) for which in begins]
+        return Starts(np.unique(np.concatenate(points), axis=0), float(choices.value[0]))
     # Another way of counting: the relaxed optima at depths a block away.
     low, high = (ends[prepared.layout.depth] for ends in (lattice.low, lattice.high))
     steps = np.diff(np.eye(problem.num_stages), axis=0)

@@ -24,12 +24,12 @@ CHANGES = (
 def test_problems_of_one_block_kind_and_stage_count_share_one_compiled_program():
     spaces = (TINY, dataclasses.replace(R18, macs=3e8, params=3e6))
     other_strides = dataclasses.replace(TINY, strides=(2, 2), alpha=(1.0, 2.0, 3.0))
-    before = _solve._cache_size(), _anneal._cache_size()
+    before = _solve.jitted()._cache_size(), _anneal._cache_size()
     for problem in (*spaces, other_strides):
         design_network(problem)
     for change in CHANGES:
         for space in spaces:
             design_network(dataclasses.replace(space, **change))
-    after = _solve._cache_size(), _anneal._cache_size()
+    after = _solve.jitted()._cache_size(), _anneal._cache_size()
     assert min(after) >= 1
     assert [new - old <= len(spaces) for new, old in zip(after, before, strict=True)] == [True] * 2

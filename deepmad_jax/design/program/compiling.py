@@ -23,6 +23,8 @@ def jit_soon_ready(
 ) -> Callable[P, R]:
     """`jax.jit` by options that compile soon, as far as this XLA knows them.
 
+    What `jax.jit` gives is made at the first call; ``jitted()`` of the result is it.
+
     Args:
         function: what is compiled.
         level: of LLVM's optimisation, 0 to 3. At 0 the program of a certificate compiles in a fifth
@@ -39,6 +41,7 @@ def jit_soon_ready(
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         return jitted()(*args, **kwargs)
 
+    call.jitted = jitted  # type: ignore[attr-defined]
     return call
 
 

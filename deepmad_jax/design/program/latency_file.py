@@ -176,11 +176,11 @@ def _filled(points: dict[tuple[int, int], float], ins: list[int], outs: list[int
         times[ins.index(c_in), outs.index(c_out)] = ms
     pairs = list(itertools.product(range(len(ins)), range(len(outs))))
     known = ~np.isnan(times)
-    for i, j in reversed(pairs):
+    timed = times.copy()
+    for i, j in pairs:
         if not known[: i + 1, : j + 1].any():  # nothing smaller: as long as the next larger one
-            after = [times[i + 1, j]] if i + 1 < len(ins) else []
-            after += [times[i, j + 1]] if j + 1 < len(outs) else []
-            times[i, j] = np.nanmin(after)
+            larger = known[i:, j:]
+            times[i, j] = timed[i:, j:][larger].min() if larger.any() else timed[known].min()
     for i, j in pairs:
         if np.isnan(times[i, j]):
             before = [times[i - 1, j] * ins[i] / ins[i - 1]] if i else []

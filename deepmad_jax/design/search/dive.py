@@ -18,6 +18,7 @@ from deepmad_jax.design.search.fixed_choices import FixedChoices
 
 NEAREST, COARSE_NEAREST = 3, 5  # multiples of a width that are tried
 COARSE = 5  # multiples below which a width is coarse
+WARM_STEPS = 8  # of the interior point, which begins at the optimum before a width was fixed
 ALIKE = 1  # networks of the same depths, kernels and ties in the diverse half of the beam
 
 
@@ -47,7 +48,7 @@ def dive(prepared: Prepared, fixed: FixedChoices, choices: Choices, beam: int) -
         chosen, choices = chosen[parent], choices.taken(parent)
         chosen[:, at] = np.log(near[parent, which] * m)
         tied = choices.tied if choices.tied.any() else None
-        values = fixed.solve(choices.depth, choices.y, chosen, tied)
+        values = fixed.solve(choices.depth, choices.y, chosen, tied, WARM_STEPS)
         choices = choices._replace(value=values.value, y=values.y)
         best = _best(choices, beam)
         chosen, choices = chosen[best], choices.taken(best)

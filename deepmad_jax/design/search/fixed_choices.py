@@ -24,7 +24,14 @@ from deepmad_jax.arch.layers import se_width
 from deepmad_jax.design.program.entropy import depth_penalty
 from deepmad_jax.design.program.layout import Layout
 from deepmad_jax.design.program.prepared import Prepared
-from deepmad_jax.design.search.interior_point import PRICE, dot, interior_point, times, weighted
+from deepmad_jax.design.search.interior_point import (
+    PRICE,
+    STEPS,
+    dot,
+    interior_point,
+    times,
+    weighted,
+)
 
 _MARGIN = 0.02  # of the box's width, which the start keeps from its ends
 
@@ -93,6 +100,7 @@ class FixedChoices:
         start: np.ndarray,
         chosen: np.ndarray | None = None,
         tied: np.ndarray | None = None,
+        steps: int = STEPS,
     ) -> Values:
         """The relaxed optimum of each choice.
 
@@ -102,12 +110,13 @@ class FixedChoices:
             chosen: fixed y, (choices, 1 + 3 S), NaN where free, the same for all choices.
             tied: whether a stage is as wide as the one before, (choices, S); None for nowhere,
                 though widths may then still come out equal, and their projections count.
+            steps: of the interior point.
         """
         if chosen is None:
             chosen = np.full((1, len(self.low)), np.nan)
         batch = _Batch(self, depth, start, chosen, tied)
         with np.errstate(all="ignore"):  # a choice that diverges is worth minus infinity
-            x = interior_point(batch)
+            x = interior_point(batch, steps)
             missed = batch.constraints(x)[0][:, : batch.elastic].max(-1, initial=0.0)
             value = batch.objective(x)[0] - PRICE * batch.scale * missed
             value = value - self.program.beta * depth_penalty(depth)

@@ -53,8 +53,8 @@ class Programs(Protocol):
         """Outer products of the rows, summed by weights, (choices, V, V)."""
 
 
-def interior_point(batch: Programs) -> np.ndarray:
-    """x, (choices, V), after `STEPS` steps."""
+def interior_point(batch: Programs, steps: int = STEPS) -> np.ndarray:
+    """x, (choices, V), after so many steps."""
     x, elastic, num_costs = batch.start(), batch.elastic, len(batch.coefficients)
     choices, size = x.shape
     c, _, _ = batch.constraints(x)
@@ -68,7 +68,7 @@ def interior_point(batch: Programs) -> np.ndarray:
     by = _FIRST / z
     matrix, right = np.empty((choices, size + 1, size + 1)), np.empty((choices, size + 1))
     diagonal = np.arange(size)
-    for _ in range(STEPS):
+    for _ in range(steps):
         c, jacobian, shares = batch.constraints(x)
         c[:, :elastic] -= z[:, -1:]
         mu = np.maximum(_CENTRING * dot(z, by) / z.shape[1], _LEAST_MU)[:, None]

@@ -80,7 +80,7 @@ class Design:
             "multipliers": {name: p / 100.0 for name, p in self.solution.prices.items()},
             "convention": self.problem.convention,
             "seconds": self.seconds,
-            "starts": 1,
+            "starts": self.solution.starts,
             "candidates": self.candidates,
             "seed": self.problem.seed,
             "convergence": {**self.solution.convergence, "search": self.search},

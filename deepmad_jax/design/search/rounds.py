@@ -25,7 +25,7 @@ class Starts(NamedTuple):
     """Where the first round begins.
 
     Attributes:
-        points: lattice coordinates, best first, (points, 1 + 4 S); may be none.
+        points: lattice coordinates, (points, 1 + 4 S); may be none.
         ceiling: the greatest relaxed objective at fixed depths, kernels and ties; inf if unknown.
     """
 
@@ -66,8 +66,10 @@ def annealed(
     far = np.exp(rng.normal(scale=0.35, size=(chains // 4, widths.stop)))
     u[-len(far) :, widths] = np.rint(u[-len(far) :, widths] * far)
     u = np.asarray(repair(lattice, u))
-    if len(starts.points):
-        u[::2] = np.resize(starts.points, u[::2].shape)  # over and over; see `_agree`
+    scores = search.score(starts.points) if len(starts.points) else np.zeros(0)
+    leading = starts.points[np.argsort(-scores, kind="stable")]
+    if len(leading):
+        u[::2] = np.resize(leading, u[::2].shape)  # over and over; see `_agree`
 
     worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
     prices = np.array([solution.prices[name] for name in (*BUDGETS, *problem.extras)])
@@ -77,7 +79,6 @@ def annealed(
     feasible_pool, merit_pool = _Pool(depths), _Pool(depths)
     rounds = effort.rounds
     if len(starts.points):
-        scores = search.score(starts.points)
         feasible_pool.add(starts.points, np.where(scores > INFEASIBLE, scores, -np.inf))
         # What lies above the ceiling says that it was none: the best choices were not among them.
         nearly, above = (starts.ceiling * (1.0 + sign * effort.near) for sign in (-1, 1))

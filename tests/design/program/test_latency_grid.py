@@ -141,6 +141,15 @@ def test_missing_point_takes_its_smaller_neighbours_time_as_macs_grow(tmp_path):
     assert conv_ms(grid, 16, 32) == pytest.approx(6.0)
 
 
+def test_point_with_nothing_smaller_takes_the_time_of_the_next_larger_one(tmp_path):
+    # Two ends of a slanted strip: nothing is smaller than 16 x 16, and 16 x 32 is amid both.
+    rows = ("conv", 1, 1, 8, 16, 64, 4.0), ("conv", 1, 1, 8, 32, 32, 3.0)
+    grid = read_grid(table(tmp_path, *rows, ("conv", 1, 1, 8, 64, 16, 5.0)))
+    assert conv_ms(grid, 16, 16) == pytest.approx(3.0)
+    assert conv_ms(grid, 16, 32) == pytest.approx(3.0)
+    assert conv_ms(grid, 32, 64) == pytest.approx(6.0)  # from 32 x 32, as MACs grow
+
+
 @pytest.mark.parametrize("name", SPACES)
 def test_bounding_form_exceeds_no_network_also_beyond_the_grid(name, tables):
     # Twice the widths that were timed.

@@ -1,0 +1,46 @@
+"""Two stages of ConvNeXt blocks, two of attention, as fast on your device as Swin-T: beyond the paper.
+
+Source: the budget of the paper's Table 9 beside Swin-T (params, MACs, and 767 images a second on a
+V100 in float32), the blocks of `hybrid_s.py`. The program and its latency limit are ours.
+Command: deepmad measure further/hybrid_gpu, then python -m deepmad_jax.main --config
+configs/further/hybrid_gpu.py, which goes on where the table ends. The limit is the V100's: on
+another device take the time that the first command prints for Swin-T, --config.design.latency=MS.
+Variants: ``configs/further/hybrid_gpu.py:cpu`` does all but the training on one core, at 64 pixels,
+with a limit of three quarters of what the design without one takes. 2026-11-30, 7 minutes of a
+busy machine: predicted 2.97 ms an image, measured 1.91 (docs/latency.md).
+Expected: nobody has trained it. On a GPU: not yet run.
+"""
+
+from deepmad_jax.compared_recipes import FAMILY_RECIPES
+from deepmad_jax.config import default_config
+from deepmad_jax.recipes import HYBRID_SPACE, MEASURED_ON_CPU, set_fields, take_variant
+
+SMALL = {
+    "design.patch": 2,
+    "design.heads": (1, 2, 3, 4, 6),
+    "design.head_width": 32,
+    "design.inner_ratio": (4.0,),
+    "design.stem_width": (16, 32),
+    "design.latency": 2.97,
+}
+VARIANTS = {"cpu": {**MEASURED_ON_CPU, **SMALL}}
+
+
+def get_config(variant: str = ""):
+    """The config; ``variant`` is empty or one of `VARIANTS`."""
+    config = default_config()
+    config.name = "hybrid_gpu"
+    config.jobs = ("measure", "design", "verify", "train", "evaluate")
+    set_fields(config, HYBRID_SPACE, FAMILY_RECIPES["swin"])
+
+    design = config.design
+    design.resolution = 224
+    design.macs = 6.0e9
+    design.params = 40e6
+    design.latency = 1e3 / 767
+    config.measure.batch = 128
+    config.measure.references = ("swin_t",)
+
+    take_variant(config, variant, VARIANTS)
+    design.latency_table = f"runs/{config.name}/latency.csv"
+    return config
