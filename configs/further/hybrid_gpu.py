@@ -1,4 +1,4 @@
-"""Two stages of ConvNeXt blocks, two of attention, as fast on your device as Swin-T: beyond the paper.
+"""Two ConvNeXt stages, two of attention, as fast on your device as Swin-T: beyond the paper.
 
 Source: the budget of the paper's Table 9 beside Swin-T (params, MACs, and 767 images a second on a
 V100 in float32), the blocks of `hybrid_s.py`. The program and its latency limit are ours.
