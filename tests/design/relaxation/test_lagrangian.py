@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from benchmarks.drawn import drawn_problems
 from benchmarks.starts import random_starts
 from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.relaxation.lagrangian import augmented_lagrangian
-from deepmad_jax.design.relaxation.solve import relaxed_optimum, solve_relaxed
+from deepmad_jax.design.relaxation.solve import (
+    default_start,
+    relaxed_optimum,
+    solve_relaxed,
+)
 from deepmad_jax.design.relaxation.variables import (
     constraints,
     from_point,
@@ -17,6 +22,16 @@ from deepmad_jax.design.relaxation.variables import (
     to_point,
 )
 from tests.design.problems import R18, TINY_SPACE, Problem
+
+
+@pytest.mark.parametrize("number", [7, 60])
+def test_a_maximum_to_which_the_first_start_does_not_lead_is_found(number):
+    prepared = prepare(drawn_problems()[number])
+    first = relaxed_optimum(prepared, default_start(prepared))
+    found = relaxed_optimum(prepared)
+    assert found.converged
+    assert found.starts == 3
+    assert found.objective > 1.005 * first.objective
 
 
 @pytest.fixture(scope="module")
