@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 900
 def start(worker, arguments, devices=1):
     """The script ``worker`` with so many CPU devices."""
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(worker.parent)]),
     }

@@ -23,7 +23,7 @@ def start(workdir, *settings, output=subprocess.PIPE, devices=1):
     """One process that trains in ``workdir``, with so many CPU devices."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": str(WORKERS.parents[2]),
         # Every process compiles the same two steps.
         "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
