@@ -13,6 +13,7 @@ Expected (paper, top-1): 81.7 %. On a GPU: not yet run.
 
 from deepmad_jax.config import default_config
 from deepmad_jax.recipes import (
+    AS_FAST_AS_SWIN_T,
     BOTTLENECK_SPACE,
     IMAGENET_RECIPE,
     MEASURED_ON_CPU,
@@ -35,16 +36,8 @@ def get_config(variant: str = ""):
     config = default_config()
     config.name = "st_gpu"
     config.jobs = ("measure", "design", "verify", "train", "evaluate")
-    set_fields(config, BOTTLENECK_SPACE, IMAGENET_RECIPE)
-
-    design = config.design
-    design.resolution = 224
-    design.macs = 6.0e9
-    design.params = 40e6
-    design.latency = 1e3 / 767
-    config.measure.batch = 128
-    config.measure.references = ("swin_t",)
+    set_fields(config, BOTTLENECK_SPACE, AS_FAST_AS_SWIN_T, IMAGENET_RECIPE)
 
     take_variant(config, variant, VARIANTS)
-    design.latency_table = f"runs/{config.name}/latency.csv"
+    config.design.latency_table = f"runs/{config.name}/latency.csv"
     return config

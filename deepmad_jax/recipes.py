@@ -100,6 +100,16 @@ DIGITS_RECIPE: Fields = {
 }
 """Ours, for scikit-learn's digits at 16 pixels, on `CIFAR_SPACE`."""
 
+AS_FAST_AS_SWIN_T: Fields = {
+    "design.resolution": 224,
+    "design.macs": 6.0e9,
+    "design.params": 40e6,
+    "design.latency": 1e3 / 767,
+    "measure.batch": 128,
+    "measure.references": ("swin_t",),
+}
+"""The budget of the paper's Table 9 beside Swin-T: its 767 images a second on a V100, float32."""
+
 MEASURED_ON_CPU: Fields = {
     "jobs": ("measure", "design", "verify"),
     "design.resolution": 64,

@@ -13,7 +13,13 @@ Expected: nobody has trained it. On a GPU: not yet run.
 
 from deepmad_jax.compared_recipes import FAMILY_RECIPES
 from deepmad_jax.config import default_config
-from deepmad_jax.recipes import HYBRID_SPACE, MEASURED_ON_CPU, set_fields, take_variant
+from deepmad_jax.recipes import (
+    AS_FAST_AS_SWIN_T,
+    HYBRID_SPACE,
+    MEASURED_ON_CPU,
+    set_fields,
+    take_variant,
+)
 
 SMALL = {
     "design.patch": 2,
@@ -31,16 +37,8 @@ def get_config(variant: str = ""):
     config = default_config()
     config.name = "hybrid_gpu"
     config.jobs = ("measure", "design", "verify", "train", "evaluate")
-    set_fields(config, HYBRID_SPACE, FAMILY_RECIPES["swin"])
-
-    design = config.design
-    design.resolution = 224
-    design.macs = 6.0e9
-    design.params = 40e6
-    design.latency = 1e3 / 767
-    config.measure.batch = 128
-    config.measure.references = ("swin_t",)
+    set_fields(config, HYBRID_SPACE, AS_FAST_AS_SWIN_T, FAMILY_RECIPES["swin"])
 
     take_variant(config, variant, VARIANTS)
-    design.latency_table = f"runs/{config.name}/latency.csv"
+    config.design.latency_table = f"runs/{config.name}/latency.csv"
     return config
