@@ -213,8 +213,9 @@ class _Search:
         heapq.heappush(self.heap, (-bound, next(self._order), box))
 
     def _bounded(self, boxes: Boxes, alpha: np.ndarray, beta: np.ndarray) -> Bounded:
-        count, batch = len(boxes.low), self.batch
-        bound = bound_few if batch == SMALL_BATCH else bound_many
+        count = len(boxes.low)
+        batch = max(self.batch, count)  # the root's rows may be more
+        bound = bound_few if self.nodes < FEW else bound_many
         self.nodes += count
         fill = np.arange(batch) % count  # one shape, one compilation
         with jax.enable_x64(True):

@@ -2,6 +2,7 @@
 multipliers."""
 
 import dataclasses
+from unittest import mock
 
 import jax
 import numpy as np
@@ -150,8 +151,11 @@ def test_a_tree_that_outgrows_the_first_function_keeps_its_bound(monkeypatch):
     by_one = certify.certify(problem, 0.9 * best, seconds=np.inf)
     monkeypatch.setattr(certify, "BATCH", 8)  # batches alike, so that the trees are
     monkeypatch.setattr(certify, "FEW", 20)
+    later = mock.Mock(wraps=certify.bound_many)
+    monkeypatch.setattr(certify, "bound_many", later)
     by_two = certify.certify(problem, 0.9 * best, seconds=np.inf)
     assert by_one.nodes > 20
+    assert later.called
     assert by_two.nodes == pytest.approx(by_one.nodes, rel=0.1)
     assert by_two.upper_bound == pytest.approx(by_one.upper_bound, rel=ROUNDING)
 
