@@ -6,7 +6,8 @@
 
 Each problem of `problems.py` is designed and the design handed to `prove`, as the jobs
 ``design,certify`` do, whose time goes into the bound and the search for better networks. What JAX
-compiles is compiled before the clock starts and timed apart: the second number of seconds.
+compiles is compiled before the clock starts, by a short proof, and timed apart: the second number
+of seconds.
 """
 
 import argparse

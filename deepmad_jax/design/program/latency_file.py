@@ -176,11 +176,10 @@ def _filled(points: dict[tuple[int, int], float], ins: list[int], outs: list[int
         times[ins.index(c_in), outs.index(c_out)] = ms
     pairs = list(itertools.product(range(len(ins)), range(len(outs))))
     known = ~np.isnan(times)
-    timed = times.copy()
     for i, j in pairs:
         if not known[: i + 1, : j + 1].any():  # nothing smaller: as long as the next larger one
             larger = known[i:, j:]
-            times[i, j] = timed[i:, j:][larger].min() if larger.any() else timed[known].min()
+            times[i, j] = times[i:, j:][larger].min() if larger.any() else times[known].min()
     for i, j in pairs:
         if np.isnan(times[i, j]):
             before = [times[i - 1, j] * ins[i] / ins[i - 1]] if i else []

@@ -66,9 +66,9 @@ def annealed(
     far = np.exp(rng.normal(scale=0.35, size=(chains // 4, widths.stop)))
     u[-len(far) :, widths] = np.rint(u[-len(far) :, widths] * far)
     u = np.asarray(repair(lattice, u))
-    scores = search.score(starts.points) if len(starts.points) else np.zeros(0)
-    leading = starts.points[np.argsort(-scores, kind="stable")]
-    if len(leading):
+    if len(starts.points):
+        scores = search.score(starts.points)
+        leading = starts.points[np.argsort(-scores, kind="stable")]
         u[::2] = np.resize(leading, u[::2].shape)  # over and over; see `_agree`
 
     worth = max(abs(solution.objective), 1.0) if np.isfinite(solution.objective) else 1.0
