@@ -71,7 +71,7 @@ FULL = Effort(
         Round(8, True, 2e-4, 2e-3),
     ),
     near=3e-4,
-    agreed=8,
+    agreed=20,
     pairs=8,
     triples=1,
 )

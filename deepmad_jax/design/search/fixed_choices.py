@@ -33,6 +33,7 @@ from deepmad_jax.design.search.interior_point import (
     weighted,
 )
 
+_NEVER = 1e-60  # how often a term counts that does not: its log is finite
 _MARGIN = 0.02  # of the box's width, which the start keeps from its ends
 
 
@@ -77,7 +78,7 @@ class FixedChoices:
         exponents_of_logs = exponents_of_logs.copy()
         exponents_of_logs[:, width] += self.squeeze
         exponents_of_logs[:, inner] += self.squeeze
-        self.repeated = repeated > 0
+        self.repeated = (repeated > 0).astype(float)
         limited = program.limited > 0
         self.coefficients = program.coefficients[limited][:, used] * 0.25 ** self.squeeze.sum(-1)
         self.conditional = program.conditional[used]
@@ -155,11 +156,12 @@ class _Batch:
         frozen[:, free] = 0.0
         frozen = self._tied(frozen)
 
-        repeats = np.where(fixed.repeated, n[:, None, :], 1.0).prod(-1)
-        repeats = repeats * np.where(fixed.if_repeated, n[:, None, :] > 0, 1.0).prod(-1)
+        # A term counts n times, or not at all: by the log, where no log n is minus infinity.
+        log_repeats = np.log(np.maximum(n, _NEVER)) @ fixed.repeated.T
+        log_repeats += np.log(_NEVER) * ((n <= 0) @ fixed.if_repeated.T)
         if tied is not None:
-            repeats = repeats * (1.0 - (fixed.conditional * tied[:, None, :]).max(-1))
-        repeats = repeats * np.exp(_log_squeezed(fixed, chosen) @ fixed.squeeze.T)
+            log_repeats += np.log(_NEVER) * (tied @ fixed.conditional.T)
+        repeats = np.exp(log_repeats + _log_squeezed(fixed, chosen) @ fixed.squeeze.T)
         terms = len(fixed.rows) - len(fixed.at_zero)
         constants = frozen @ fixed.rows.T
         coefficients = fixed.coefficients[:, None, :] * (repeats * np.exp(constants[:, :terms]))
@@ -244,10 +246,10 @@ class _Batch:
         gradient, which Newton's matrix outweighs.
         """
         rows = self._copied(x) @ self.shared.T
-        terms = self.coefficients * np.exp(rows[:, : self.num_terms])
-        totals = terms.sum(-1) + 1e-30  # all of a cost's layers may be absent
-        shares = terms / totals[..., None]
-        jacobian = self._by_x(np.moveaxis(shares @ self.shared[: self.num_terms], 0, 1))
+        shares = self.coefficients * np.exp(rows[:, : self.num_terms])
+        totals = shares.sum(-1) + 1e-30  # all of a cost's layers may be absent
+        shares /= totals[..., None]
+        jacobian = self._by_x((shares @ self.shared[: self.num_terms]).swapaxes(0, 1))
         elastic = np.log(totals).T
         if self.rho is not None:
             jacobian = np.concatenate([jacobian, self.rho[0][:, None]], axis=1)
