@@ -5,8 +5,8 @@ largest batch, ResNet-50 having 1245) and Table 12 (recipe). The paper found its
 here the rows of the space are timed, the latency is a limit of the program, and the network that
 comes out is timed against it.
 Command: deepmad measure r50_gpu, then python -m deepmad_jax.main --config configs/r50_gpu.py, which
-goes on where the table ends. The limit is the V100's: on another device take the time that the
-first command prints for ResNet-50, --config.design.latency=MS.
+goes on where the table ends. The limit is the V100's: on another device take what the
+first command prints for ResNet-50, --config.design.throughput=N.
 Variants: ``configs/r50_gpu.py:cpu`` does all but the training on one core, at 64 pixels, with a
 limit of three quarters of what the design without one takes. 2026-11-30, 15 minutes of a busy
 machine: predicted 3.88 ms an image, measured 2.73 (docs/latency.md).
@@ -36,7 +36,7 @@ def get_config(variant: str = ""):
     design.resolution = 224
     design.macs = 3.0e9
     design.params = 19e6
-    design.latency = 1e3 / 1171
+    design.throughput = 1171
     config.measure.batch = 128
     config.measure.references = ("resnet50",)
 

@@ -4,8 +4,8 @@ Source: the paper's Table 9 (params, MACs, and 767 images a second on a V100 in 
 largest batch, Swin-T having 750) and Table 12 (recipe). The paper does not say which blocks it has;
 here it has those of DeepMAD-R50-GPU, beside which it stands. How it is designed: r50_gpu.py.
 Command: deepmad measure st_gpu, then python -m deepmad_jax.main --config configs/st_gpu.py, which
-goes on where the table ends. The limit is the V100's: on another device take the time that the
-first command prints for Swin-T, --config.design.latency=MS.
+goes on where the table ends. The limit is the V100's: on another device take what the
+first command prints for Swin-T, --config.design.throughput=N.
 Variants: ``configs/st_gpu.py:cpu`` does all but the training on a CPU, at 64 pixels; not yet
 run.
 Expected (paper, top-1): 81.7 %. On a GPU: not yet run.

@@ -4,7 +4,7 @@ Source: the budget of the paper's Table 9 beside Swin-T (params, MACs, and 767 i
 V100 in float32), the blocks of `hybrid_s.py`. The program and its latency limit are ours.
 Command: deepmad measure further/hybrid_gpu, then python -m deepmad_jax.main --config
 configs/further/hybrid_gpu.py, which goes on where the table ends. The limit is the V100's: on
-another device take the time that the first command prints for Swin-T, --config.design.latency=MS.
+another device take what the first command prints for Swin-T, --config.design.throughput=N.
 Variants: ``configs/further/hybrid_gpu.py:cpu`` does all but the training on one core, at 64 pixels,
 with a limit of three quarters of what the design without one takes. 2026-11-30, 7 minutes of a
 busy machine: predicted 2.97 ms an image, measured 1.91 (docs/latency.md).

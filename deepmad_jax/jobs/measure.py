@@ -11,6 +11,7 @@ from deepmad_jax.config import Config
 from deepmad_jax.jobs.workdir import architecture_of, finite, write
 
 if TYPE_CHECKING:
+    from deepmad_jax.measure.memory import Compiled
     from deepmad_jax.measure.whole import Compared
 
 
@@ -76,7 +77,8 @@ def verify(config: Config, workdir: Path) -> None:
         "batch": settings.batch,
         "dtype": settings.dtype,
         "predicted_bytes": found.predicted_bytes,
-        "compiled_bytes": found.compiled_bytes,
+        "compiled_bytes": found.compiled and found.compiled.maps,
+        "fixed_bytes": found.compiled and found.compiled.fixed,
     }
     write(workdir / "latency.json", json.dumps(finite(numbers), indent=1))
     over = found.measured_ms / limit - 1.0
@@ -87,7 +89,7 @@ def verify(config: Config, workdir: Path) -> None:
         f"{architecture.name}: {found.measured_ms:.4g} ms an image measured, "
         f"{found.predicted_ms:.4g} predicted, limit {limit:.4g}{verdict}; "
         f"{1e3 / found.measured_ms:,.0f} images a second. Maps need {_mib(found.predicted_bytes)} "
-        f"by the table, {_mib(found.compiled_bytes)} as compiled."
+        f"by the layer table, {_as_compiled(found.compiled)}."
     )
 
 
@@ -99,7 +101,7 @@ def table_path(config: Config, workdir: Path) -> Path:
 
 _COLUMNS = (
     *("network", "predicted_ms", "measured_ms", "ratio", "error_with_factor"),
-    *("predicted_bytes", "compiled_bytes"),
+    *("predicted_bytes", "compiled_bytes", "fixed_bytes"),
 )
 
 
@@ -109,7 +111,7 @@ def _as_csv(compared: Sequence["Compared"], factor: float) -> str:
     writer.writerow(_COLUMNS)
     for one in compared:
         times = (one.predicted_ms, one.measured_ms, one.ratio, one.ratio / factor - 1.0)
-        sizes = (one.predicted_bytes, one.compiled_bytes)
+        sizes = (one.predicted_bytes, *(one.compiled or ("", "")))
         writer.writerow((one.name, *(f"{value:.5g}" for value in times), *sizes))
     return text.getvalue()
 
@@ -131,5 +133,11 @@ def _as_text(compared: Sequence["Compared"], factor: float) -> str:
     return "\n".join(lines)
 
 
-def _mib(size: int | None) -> str:
-    return "an unknown size" if size is None else f"{size / 2**20:,.1f} MiB"
+def _as_compiled(compiled: "Compiled | None") -> str:
+    if compiled is None:
+        return "how much as compiled this device does not tell"
+    return f"{_mib(compiled.maps)} as compiled, beside {_mib(compiled.fixed)} whatever the batch"
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

@@ -3,15 +3,31 @@
 A layer's input and output are there together, and so is the shortcut's map while the main branch is
 computed; norms, activations and sums are fused into the convs before them. Not counted: weights,
 the images themselves, and whatever a compiler needs for one conv (unfolded patches, padded copies).
+
+A compiler also sets aside what does not grow with the batch, as copies of the kernels in another
+order: so a network is compiled for one batch and for twice as many images.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from deepmad_jax.arch import Architecture, layer_table
 from deepmad_jax.arch.rows import Layer
-from deepmad_jax.measure.programs import Program
+from deepmad_jax.measure.programs import Program, network_program
 
 BYTES = {"float32": 4, "bfloat16": 2}
+
+
+class Compiled(NamedTuple):
+    """Bytes that a compiled network sets aside.
+
+    Attributes:
+        maps: what a batch more takes.
+        fixed: the rest, whatever the batch.
+    """
+
+    maps: int
+    fixed: int
 
 
 def peak_bytes(arch: Architecture, batch: int, dtype: str) -> int:
@@ -23,8 +39,22 @@ def peak_bytes(arch: Architecture, batch: int, dtype: str) -> int:
     return batch * BYTES[dtype] * most
 
 
-def compiled_bytes(program: Program) -> int | None:
-    """Bytes that the compiled program sets aside beside its arguments; None where it tells none."""
+def compiled_bytes(arch: Architecture, batch: int, dtype: str) -> Compiled | None:
+    """What compiled programs set aside beside their arguments; None where the compiler tells not.
+
+    Args:
+        arch: of the network, in inference.
+        batch: images at a time.
+        dtype: of the computation.
+    """
+    once, twice = (_set_aside(network_program(arch, n, dtype)) for n in (batch, 2 * batch))
+    if once is None or twice is None:
+        return None
+    maps = max(twice - once, 0)
+    return Compiled(maps, max(once - maps, 0))
+
+
+def _set_aside(program: Program) -> int | None:
     analysis = program.compiled.memory_analysis()
     return None if analysis is None else int(analysis.temp_size_in_bytes)
 

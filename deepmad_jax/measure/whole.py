@@ -22,8 +22,8 @@ from deepmad_jax.design.program.limits import timed_as
 from deepmad_jax.design.program.prepared import prepare
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.errors import InfeasibleProblem
+from deepmad_jax.measure import memory
 from deepmad_jax.measure.clock import Stopwatch, Yardstick, time_in_turn, without_call
-from deepmad_jax.measure.memory import compiled_bytes, peak_bytes
 from deepmad_jax.measure.programs import empty_program, network_program
 
 _DRAWS = 20_000
@@ -35,15 +35,15 @@ class Compared(NamedTuple):
     Attributes:
         name: of the architecture.
         predicted_ms, measured_ms: for one image; the prediction is without a factor.
-        predicted_bytes, compiled_bytes: of maps at once, for the batch; the second as the compiler
-            tells it, None where it does not.
+        predicted_bytes: of maps at once, for the batch.
+        compiled: what the compiler sets aside for them; None where it does not tell.
     """
 
     name: str
     predicted_ms: float
     measured_ms: float
     predicted_bytes: int
-    compiled_bytes: int | None
+    compiled: memory.Compiled | None
 
     @property
     def ratio(self) -> float:
@@ -61,7 +61,8 @@ def networks_of(problem: Problem, count: int) -> tuple[Architecture, ...]:
     """
     if not count:
         return ()
-    prepared = prepare(dataclasses.replace(problem, latency=math.inf, latency_table=""))
+    unlimited = {"latency": math.inf, "throughput": 0.0, "latency_table": ""}
+    prepared = prepare(dataclasses.replace(problem, **unlimited))
     lattice, at, rng = prepared.lattice, prepared.layout, np.random.default_rng(0)
     # Each draw from a part of the space's ranges, small or large, or few would be within budgets.
     part = rng.uniform(size=(_DRAWS, 1)) * rng.uniform(size=(_DRAWS, len(lattice.low)))
@@ -116,11 +117,11 @@ def compare(
             arch.name,
             predicted_ms(grid, arch),
             milliseconds,
-            peak_bytes(arch, settings.batch, settings.dtype),
-            compiled_bytes(watch.program),
+            memory.peak_bytes(arch, settings.batch, settings.dtype),
+            memory.compiled_bytes(arch, settings.batch, settings.dtype),
         )
-        for arch, watch, milliseconds in zip(
-            networks, watches, measured_ms(watches, settings, yardstick), strict=True
+        for arch, milliseconds in zip(
+            networks, measured_ms(watches, settings, yardstick), strict=True
         )
     ]
 

@@ -23,7 +23,7 @@ from deepmad_jax.design.program.spaces import DEFAULTS
 from deepmad_jax.errors import InfeasibleProblem, InvalidConfig
 from deepmad_jax.measure import clock, memory, whole
 from deepmad_jax.measure.points import layer_of, points_of
-from deepmad_jax.measure.programs import network_program, row_program
+from deepmad_jax.measure.programs import row_program
 from tests.config_files import config_of
 from tests.design.problems import TINY_SPACE
 
@@ -171,10 +171,13 @@ def test_peak_of_maps_is_what_a_block_holds_at_once():
 def test_peak_of_maps_is_of_the_size_that_the_compiler_sets_aside():
     stages = (Stage("bottleneck", 32, 16, 3, 1, 2), Stage("bottleneck", 64, 16, 3, 1, 2))
     arch = Architecture("small", 32, 3, 10, Stem(16, 3, 1), stages)
-    program = network_program(arch, 4, "float32")
-    # The compiler may fuse maps away, or pad and keep copies for its convs.
-    ratio = memory.compiled_bytes(program) / memory.peak_bytes(arch, 4, "float32")
-    assert 0.5 < ratio < 4.0
+    # The compiler may fuse maps away, or keep copies for its convs.
+    compiled = memory.compiled_bytes(arch, 4, "float32")
+    assert 0.4 < compiled.maps / memory.peak_bytes(arch, 4, "float32") < 2.0
+    # Sixteen times the images, sixteen times the maps; what else is set aside stays.
+    more = memory.compiled_bytes(arch, 64, "float32")
+    assert more.maps == pytest.approx(16 * compiled.maps, rel=0.1)
+    assert more.fixed < 2 * compiled.fixed + compiled.maps
 
 
 @pytest.fixture
@@ -221,6 +224,7 @@ def test_space_is_measured_and_a_network_of_it_verified(tiny, capsys):
     assert found["predicted_ms"] == pytest.approx(float(designed.extra[0][0]), rel=1e-9)
     assert found["measured_ms"] > 0
     assert found["predicted_bytes"] > 0
+    assert found["compiled_bytes"] > 0
     assert "below" in capsys.readouterr().out
 
     assert cli.main(["measure", *arguments, "--batch", "2"]) == 2

@@ -96,9 +96,12 @@ def check_together(problem: Problem) -> None:
             f"{', '.join(PAPER_BLOCKS)} behind a 3x3 conv only: set convention to paper."
         )
     if math.isfinite(problem.latency) and not problem.latency_table:
+        limit = f"throughput is {problem.throughput:g} images a second"
+        if not problem.throughput:
+            limit = f"latency is {problem.latency} ms"
         raise InvalidConfig(
-            f"latency is {problem.latency} ms, but there is no latency_table: name a CSV file of "
-            "the time that each kind of layer takes."
+            f"{limit}, but there is no latency_table: name a CSV file of the time that each kind "
+            "of layer takes."
         )
     is_oblong = isinstance(problem.image, Oblong) and not problem.is_of_clips
     if is_oblong and (problem.positions or problem.latency_table):

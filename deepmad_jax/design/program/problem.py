@@ -87,6 +87,8 @@ class Problem:
         layers: greatest number of main-path convs; inf for no limit, as for the next three.
         activations: greatest number of elements that one conv may read and write for one image.
         latency: greatest number of milliseconds by ``latency_table``.
+        throughput: least number of images a second by ``latency_table``, at the batch that it was
+            measured with: a ``latency`` of 1000 / throughput. 0 for none.
         width_ratio: greatest factor from a stage's width to the next one's.
         latency_table: path of a CSV file of times (see `limits.read_latency`).
         alpha: weight of each level's entropy; empty is 1 everywhere and 8 on the last.
@@ -129,6 +131,7 @@ class Problem:
     layers: Limit = math.inf
     activations: Limit = math.inf
     latency: Limit = math.inf
+    throughput: NotNegative = 0.0
     width_ratio: Limit = math.inf
     latency_table: FilePath = ""
     alpha: tuple[NotNegative, ...] = ()
@@ -140,6 +143,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         settle(self)
+        if self.throughput:
+            object.__setattr__(self, "latency", min(self.latency, 1e3 / self.throughput))
         check_blocks(self.block, self.blocks, self.num_stages)
         for name in ("kernels", "kernels_t", "heads"):
             check_not_empty(name, getattr(self, name))

@@ -118,6 +118,20 @@ def test_limit_that_no_network_meets_is_named():
 def test_latency_without_a_table_is_refused():
     with pytest.raises(InvalidConfig, match=r"there is no latency_table"):
         dataclasses.replace(BASE, latency=1.0)
+    with pytest.raises(InvalidConfig, match=r"throughput is 500 images .* no latency_table"):
+        dataclasses.replace(BASE, throughput=500.0)
+
+
+def test_throughput_is_a_latency_of_its_inverse(free, table):
+    limit = 0.8 * _latency(free.architecture)
+    by_time = dataclasses.replace(BASE, latency=limit, latency_table=table)
+    by_rate = dataclasses.replace(BASE, throughput=1e3 / limit, latency_table=table)
+    assert by_rate.latency == pytest.approx(limit, rel=1e-12)
+    designs = [design_network(problem, effort=QUICK) for problem in (by_rate, by_time)]
+    assert designs[0].architecture == designs[1].architecture
+    # The stricter of both limits holds.
+    assert dataclasses.replace(by_rate, latency=limit / 2).latency == limit / 2
+    assert dataclasses.replace(by_rate, latency=limit * 2).latency == by_rate.latency
 
 
 @pytest.mark.parametrize(
