@@ -29,7 +29,7 @@ def get_config(variant: str = ""):
     """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "r50_gpu"
-    config.jobs = ("measure", "design", "verify", "train", "evaluate")
+    config.jobs = ("measure", "design", "certify", "verify", "train", "evaluate")
     set_fields(config, BOTTLENECK_SPACE, IMAGENET_RECIPE)
 
     design = config.design

@@ -35,7 +35,7 @@ def get_config(variant: str = ""):
     """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "st_gpu"
-    config.jobs = ("measure", "design", "verify", "train", "evaluate")
+    config.jobs = ("measure", "design", "certify", "verify", "train", "evaluate")
     set_fields(config, BOTTLENECK_SPACE, AS_FAST_AS_SWIN_T, IMAGENET_RECIPE)
 
     take_variant(config, variant, VARIANTS)

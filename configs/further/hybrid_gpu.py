@@ -36,7 +36,7 @@ def get_config(variant: str = ""):
     """The config; ``variant`` is empty or one of `VARIANTS`."""
     config = default_config()
     config.name = "hybrid_gpu"
-    config.jobs = ("measure", "design", "verify", "train", "evaluate")
+    config.jobs = ("measure", "design", "certify", "verify", "train", "evaluate")
     set_fields(config, HYBRID_SPACE, AS_FAST_AS_SWIN_T, FAMILY_RECIPES["swin"])
 
     take_variant(config, variant, VARIANTS)

@@ -18,6 +18,7 @@ from deepmad_jax.design.search.fixed_choices import FixedChoices
 
 NEAREST, COARSE_NEAREST = 3, 5  # multiples of a width that are tried
 COARSE = 5  # multiples below which a width is coarse
+SQUEEZE_STEP = 32  # inner channels from one width of the squeeze to the next
 WARM_STEPS = 8  # of the interior point, which begins at the optimum before a width was fixed
 ALIKE = 1  # networks of the same depths, kernels and ties in the diverse half of the beam
 
@@ -62,8 +63,10 @@ def _candidates(prepared: Prepared, choices: Choices, chosen: np.ndarray, at: in
     m = prepared.problem.multiple_of
     low, high = _range(prepared, np.exp(chosen) / m, at)
     real = np.exp(choices.y[:, at]) / m
-    # On a coarse lattice the second nearest below or above may be the best.
-    count = COARSE_NEAREST if real[0] < COARSE else NEAREST
+    # On a coarse lattice the second nearest below or above may be the best; so where the squeeze is
+    # rounded down to eights, as the best inner widths lie just before its steps.
+    wide = real[0] < COARSE or _squeeze_period(prepared, at) > NEAREST
+    count = COARSE_NEAREST if wide else NEAREST
     near = np.rint(real)[:, None] + np.arange(count) - count // 2
     if (
         1 <= at <= prepared.layout.stages
@@ -72,6 +75,17 @@ def _candidates(prepared: Prepared, choices: Choices, chosen: np.ndarray, at: in
     near = np.clip(near, low[:, None], high[:, None])
     repeated = np.diff(near, axis=1, prepend=-1.0) == 0
     return np.where(repeated | (low > high)[:, None], np.nan, near)
+
+
+def _squeeze_period(prepared: Prepared, at: int) -> float:
+    """Multiples of a width from one step of its stage's squeeze to the next; 0 without squeeze."""
+    problem, parts = prepared.problem, prepared.layout
+    inner = np.arange(parts.shape_size)[parts.width if problem.fixed_ratio else parts.inner]
+    stage = np.flatnonzero(inner == at)
+    if not len(stage) or problem.stage_blocks[int(stage[0])] != "mbconv_se":
+        return 0.0
+    ratio = problem.inner_ratio[0] if problem.fixed_ratio else 1.0
+    return SQUEEZE_STEP / (ratio * problem.multiple_of)
 
 
 def _best(choices: Choices, beam: int) -> np.ndarray:

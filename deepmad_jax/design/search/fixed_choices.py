@@ -34,6 +34,7 @@ from deepmad_jax.design.search.interior_point import (
 )
 
 _NEVER = 1e-60  # how often a term counts that does not: its log is finite
+_ROUNDED = 4.0  # channels that a squeeze loses by rounding, of the 0 to 7.5 that it may
 _MARGIN = 0.02  # of the box's width, which the start keeps from its ends
 
 
@@ -161,7 +162,7 @@ class _Batch:
         log_repeats += np.log(_NEVER) * ((n <= 0) @ fixed.if_repeated.T)
         if tied is not None:
             log_repeats += np.log(_NEVER) * (tied @ fixed.conditional.T)
-        repeats = np.exp(log_repeats + _log_squeezed(fixed, chosen) @ fixed.squeeze.T)
+        repeats = np.exp(log_repeats + _log_squeezed(fixed, chosen, start) @ fixed.squeeze.T)
         terms = len(fixed.rows) - len(fixed.at_zero)
         constants = frozen @ fixed.rows.T
         coefficients = fixed.coefficients[:, None, :] * (repeats * np.exp(constants[:, :terms]))
@@ -293,14 +294,28 @@ def _shape_constraints(
     return np.concatenate(slopes), np.concatenate(constants)
 
 
-def _log_squeezed(fixed: FixedChoices, chosen: np.ndarray) -> np.ndarray:
-    """Log of the built squeeze over a quarter of the inner width, 0 where free, (choices, S)."""
+def _log_squeezed(fixed: FixedChoices, chosen: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Log of the squeeze over a quarter of the inner width, (choices, S).
+
+    As it will be built, where the inner width is chosen; elsewhere as built widths of about that
+    size have it, which are the ones that lose by rounding: ``_ROUNDED`` less than a quarter.
+    """
     parts = fixed.layout
-    inner = chosen[:, parts.inner]
-    if fixed.ratio_fixed:
-        inner = chosen[:, parts.width] + fixed.low[parts.inner]
-    channels = np.maximum(np.rint(np.exp(inner)), 1.0)
-    return np.where(np.isnan(inner), 0.0, np.log(se_width(channels) / (0.25 * channels)))
+
+    def inner_at(y: np.ndarray) -> np.ndarray:
+        logs = y[..., parts.inner]
+        if fixed.ratio_fixed:
+            logs = y[..., parts.width] + fixed.low[parts.inner]
+        return np.asarray(np.exp(logs))
+
+    built, about = inner_at(chosen), inner_at(start)
+    quarter = 0.25 * np.where(np.isnan(built), about, np.rint(built))
+    squeeze = np.where(
+        np.isnan(built),
+        np.maximum(quarter - _ROUNDED, 8.0),
+        se_width(np.maximum(np.nan_to_num(np.rint(built)), 1.0)),
+    )
+    return np.log(squeeze / quarter)
 
 
 def _ties(tied: np.ndarray, parts: Layout) -> np.ndarray:
