@@ -22,6 +22,8 @@ class MeasureConfig:
         fine: channel counts up to this are all the space's multiples.
         growth: from one channel count to the next beyond that.
         networks: random ones of the space, timed whole beside the sum of their rows.
+        designs: networks designed by the new table, timed likewise; the factor is taken from these,
+            which are like what a limit will be asked of. 0 takes it from the random ones.
         references: published networks, timed whole, to choose a limit by.
         clock: ``wall``, or ``cpu`` for the time that this process's threads spent: on a CPU that
             others use too.
@@ -35,6 +37,7 @@ class MeasureConfig:
     fine: Natural = 64
     growth: Growth = 1.5
     networks: Natural = 10
+    designs: Natural = 3
     references: tuple[Title, ...] = ()
     clock: Annotated[str, OneOf(CLOCKS)] = "wall"
     steady: bool = False

@@ -37,11 +37,19 @@ def measure(config: Config, workdir: Path) -> None:
     yardstick = table.yardstick_of(path, settings)
     new = table.measure_rows(path, points, settings, watches, yardstick)
     print(f"{new:,} rows are new, {len(points) - new:,} were in {path} already.", flush=True)
-    compared = whole.compare(networks, watches, table.rows_of(path), settings, yardstick)
-    factor = whole.factor_of(compared)
+    designs = whole.designs_of(config.design, path, settings.designs)
+    groups = [
+        whole.compare(archs, its_watches, table.rows_of(path), settings, yardstick)
+        for archs, its_watches in (
+            (networks, watches),
+            (designs, whole.watches_of(designs, settings)),
+        )
+    ]
+    factor = whole.factor_of(groups[1] or groups[0])
     table.write_factor(path, factor, settings)
+    compared = [one for group in groups for one in group]
     write(workdir / "additivity.csv", _as_csv(compared, factor))
-    print(_as_text(compared, factor))
+    print(_as_text(groups, factor))
     known = [resolve(name) for name in settings.references]
     times = whole.measured_ms(whole.watches_of(known, settings), settings, yardstick)
     for arch, ms in zip(known, times, strict=True):
@@ -116,20 +124,26 @@ def _as_csv(compared: Sequence["Compared"], factor: float) -> str:
     return text.getvalue()
 
 
-def _as_text(compared: Sequence["Compared"], factor: float) -> str:
+def _as_text(groups: Sequence[Sequence["Compared"]], factor: float) -> str:
+    """The table of random networks and of designs."""
+    compared = [one for group in groups for one in group]
     if not compared:
-        return "No networks were timed (config.measure.networks is 0): no factor is known."
+        return (
+            "No networks were timed (config.measure.networks and designs are 0): no factor is "
+            "known."
+        )
     lines = ["network        rows, ms   whole, ms   ratio   error with the factor"]
     lines += [
         f"{one.name:12} {one.predicted_ms:10.4g} {one.measured_ms:11.4g} {one.ratio:7.2f} "
         f"{one.ratio / factor - 1.0:+10.1%}"
         for one in compared
     ]
-    worst = max(abs(one.ratio / factor - 1.0) for one in compared)
-    lines.append(
-        f"Whole networks take {factor:.3f} times the sum of their rows (median); with this factor "
-        f"the sum is off by {worst:.1%} at most. It is in the table, and applied."
-    )
+    kind = "Designs" if groups[1] else "Networks"
+    lines.append(f"{kind} take {factor:.3f} times the sum of their rows (median): so the table.")
+    for name, group in zip(("random networks", "designs"), groups, strict=True):
+        if group:
+            worst = max(abs(one.ratio / factor - 1.0) for one in group)
+            lines.append(f"With this factor the sum is off by {worst:.1%} at most for {name}.")
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ from deepmad_jax.arch.layers import Layer, layer_table
 from deepmad_jax.arch.stages import Stage, Stem
 from deepmad_jax.config import MeasureConfig
 from deepmad_jax.design.program.evaluate import data_of, evaluate, form_of
-from deepmad_jax.design.program.latency_file import COLUMNS, read_lines
+from deepmad_jax.design.program.latency_file import COLUMNS, read_grid, read_lines
 from deepmad_jax.design.program.lattice import lattice_of, to_point
 from deepmad_jax.design.program.levels import numbers_of
 from deepmad_jax.design.program.limits import timed_as
@@ -25,6 +25,7 @@ from deepmad_jax.measure import clock, memory, whole
 from deepmad_jax.measure.points import layer_of, points_of
 from deepmad_jax.measure.programs import row_program
 from tests.config_files import config_of
+from tests.design.made_up_times import write_times
 from tests.design.problems import TINY_SPACE
 
 CONFIG = """
@@ -126,12 +127,12 @@ def fake_clock(monkeypatch):
 
 def test_runs_of_programs_take_turns_and_the_median_counts(fake_clock):
     log = []
-    # Warm-up and calibration first, which are no runs.
-    a = clock.Stopwatch(_Fake("a", [9.0, 9.0, 1.0, 2.0, 50.0], log), "wall")
-    b = clock.Stopwatch(_Fake("b", [9.0, 9.0, 4.0], log), "wall")
+    # Warm-up and calibration first, which are no runs; nor is the call before each run.
+    a = clock.Stopwatch(_Fake("a", [9.0, 9.0, 9.0, 1.0, 9.0, 2.0, 9.0, 50.0], log), "wall")
+    b = clock.Stopwatch(_Fake("b", [9.0, 9.0, 9.0, 4.0], log), "wall")
     log.clear()
     clock.time_in_turn([a, b], 3)
-    assert log == ["a", "b"] * 3
+    assert log == ["a", "a", "b", "b"] * 3
     assert (a.median, b.median) == (2.0, 4.0)
 
 
@@ -140,15 +141,15 @@ def test_short_programs_are_called_often_enough_for_the_clock(fake_clock):
     watch = clock.Stopwatch(_Fake("short", [1e-4], log), "wall")
     log.clear()
     watch.run()
-    assert len(log) == 10
+    assert len(log) == 1 + 10
     assert watch.median == pytest.approx(1e-4)
 
 
 def test_yardstick_takes_off_what_slows_all_programs_alike(fake_clock):
     # The machine is three times as slow from the second turn on.
-    slow = [1.0, 1.0, 2.0, 6.0, 6.0]
+    slow = [1.0, 1.0, 9.0, 2.0, 9.0, 6.0, 9.0, 6.0]
     yard = clock.Stopwatch(_Fake("yard", slow, []), "wall")
-    one = clock.Stopwatch(_Fake("one", [1.0, 1.0, 5.0, 15.0, 15.0], []), "wall")
+    one = clock.Stopwatch(_Fake("one", [1.0, 1.0, 9.0, 5.0, 9.0, 15.0, 9.0, 15.0], []), "wall")
     clock.time_in_turn([one], 3, clock.Yardstick(yard, 2.0))
     assert one.seconds == [5.0, 5.0, 5.0]
 
@@ -199,15 +200,16 @@ def test_space_is_measured_and_a_network_of_it_verified(tiny, capsys):
     assert not [line for line in lines if line.kind == "yardstick"]  # unless it is asked for
     with Path("run/additivity.csv").open() as file:
         networks = list(csv.DictReader(file))
-    assert len(networks) == 2
+    first, second, *designs = (one["network"] for one in networks)
+    assert (first, second, designs[0]) == ("random-0", "random-1", "design-0")
     ratios = [float(one["measured_ms"]) / float(one["predicted_ms"]) for one in networks]
-    assert np.median(ratios) == pytest.approx(factor.ms, rel=1e-3)  # five digits are written
+    assert np.median(ratios[2:]) == pytest.approx(factor.ms, rel=1e-3)  # five digits are written
 
     # Half of it is lost: only that half is timed again, and what is there stays.
     text = Path("times.csv").read_text().splitlines()
     half = text[: len(text) // 2]
     Path("times.csv").write_text("\n".join(half) + "\n")
-    settings = ("--set", "measure.networks=0")
+    settings = ("--set", "measure.networks=0", "--set", "measure.designs=0")
     assert cli.main(["measure", *arguments, *settings]) == 0
     assert f"{len(rows) - len(half) + 1} rows are new" in capsys.readouterr().out
     again = Path("times.csv").read_text().splitlines()
@@ -238,6 +240,20 @@ def _points(lines):
         for row in list(rows)[1:]
         if row["kind"] != "network"
     ]
+
+
+def test_designs_to_compare_are_within_parts_of_the_time_of_the_first(tmp_path):
+    space = dict(TINY_SPACE, rho=0.5, params=2e4, latency=1e-9, latency_table="none.csv")
+    problem, path = Problem(**space), tmp_path / "times.csv"
+    write_times(path, problem)
+    grid = read_grid(str(path))
+    designs = whole.designs_of(problem, path, 3)
+    first, second, third = (whole.predicted_ms(grid, arch) for arch in designs)
+    assert second <= 0.75 * first
+    assert third <= 0.5 * first
+    # Asked for less than any network takes, it is content with those that there are.
+    assert 3 <= len(whole.designs_of(problem, path, 40)) < 40
+    assert whole.designs_of(problem, path, 0) == ()
 
 
 @dataclasses.dataclass(frozen=True)
