@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from deepmad_jax.design.certificate import bounds, interior
-from deepmad_jax.design.certificate.bounds import Relaxation
+from deepmad_jax.design.certificate.bounds import Multipliers, Relaxation
 from deepmad_jax.design.certificate.interior import Interior
 from deepmad_jax.design.certificate.splitting import directions_of, split
 from deepmad_jax.design.program.arrays import Array
@@ -34,12 +34,13 @@ class Boxes(NamedTuple):
 class Bounded(NamedTuple):
     """Boxes bounded and shrunk, and where to split them: ``axis`` into x <= left, x >= right.
 
-    ``x`` is about where their relaxations are greatest.
+    ``x`` is about where their relaxations are greatest, ``multipliers`` what bounded them.
     """
 
     boxes: Boxes
     bound: Array
     x: Array
+    multipliers: Multipliers
     axis: Array
     left: Array
     right: Array
@@ -99,6 +100,7 @@ def _bound_box(
         Boxes(new_low, new_high, jnp.where(is_objective, entropy_high, boxes.entropy_high)),
         jnp.where(empty, -jnp.inf, bound),
         inside.x[: program.layout.size],
+        inside.multipliers,
         axis,
         left,
         right,

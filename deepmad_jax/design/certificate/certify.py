@@ -3,7 +3,8 @@
 `certify` returns an upper bound on the objective over every integer network of the space that meets
 the budgets. Each box of widths, ratios, kernels and depths is bounded by `bounds`, with multipliers
 from `interior`; the bound is also used to shrink the box to where networks better than the
-incumbent can lie; the box is then split where its relaxation is loosest. The boxes with the largest
+incumbent can lie. What is left and not too large is bounded once more over its whole networks
+(`chain`); the box is then split where its relaxation is loosest. The boxes with the largest
 bounds go first, many at a time in one compiled function for each shape of program, so the result
 is valid and never worse the longer it runs. An exhausted tree proves the incumbent optimal. Most
 trees are small, so the first boxes are bounded by a function that compiles at once, and only a
@@ -19,7 +20,10 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from deepmad_jax.design.certificate.bounds import Multipliers
 from deepmad_jax.design.certificate.boxes import Bounded, Boxes, bound_few, bound_many
+from deepmad_jax.design.certificate.chain import Chain
+from deepmad_jax.design.certificate.cutting_planes import Found, least, prices_of
 from deepmad_jax.design.program.evaluate import Point, evaluate, within_limits
 from deepmad_jax.design.program.lattice import (
     inner_bounds,
@@ -36,6 +40,11 @@ from deepmad_jax.errors import UserError
 SMALL_BATCH, BATCH, ROOT_ROUNDS = 16, 64, 4
 FEW = 1024
 """Boxes before the faster function is compiled: bounding so many takes about half that time."""
+
+FAILURES, RAREST = 8, 16
+"""In a row after which `chain` is used for fewer boxes, and for one of how many at least."""
+LOOSE = 0.3
+"""Share of what a chain's bound leaves that a level's planes must account for, to be split."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +140,23 @@ def gap_below(upper_bound: float, objective: float) -> float:
     return (upper_bound - objective) / abs(objective)
 
 
+class Patience:
+    """When a bound that takes longer is due: rarely, where it pruned nothing for many boxes."""
+
+    def __init__(self) -> None:
+        self._failed, self._skipped = 0, 0
+
+    def due(self) -> bool:
+        """Whether it is this box's turn."""
+        self._skipped += 1
+        return self._skipped >= min(2 ** max(self._failed - FAILURES, 0), RAREST)
+
+    def told(self, pruned: bool) -> None:
+        """What came of it."""
+        self._skipped = 0
+        self._failed = 0 if pruned else self._failed + 1
+
+
 class _Search:
     """Open boxes in a heap, largest bound first."""
 
@@ -138,8 +164,10 @@ class _Search:
         self.prepared, self.program = prepared, prepared.bounding
         self.incumbent = float(incumbent)
         self.first = _whole_space(prepared)
+        self.chain = Chain(prepared)
+        self._patience = Patience()
         self.nodes = 0
-        self.heap: list[tuple[float, int, tuple[np.ndarray, ...]]] = []
+        self.heap: list[tuple[float, int, Boxes, Found | None]] = []
         self.closed: list[float] = []  # bounds of boxes that cannot be split further
         self._order = itertools.count()
 
@@ -166,7 +194,7 @@ class _Search:
             entropy_high = np.minimum(box.entropy_high, result.bound[1:])
             box = box._replace(entropy_high=entropy_high)
         if bound > self.incumbent:
-            self._push(bound, tuple(box))
+            self._push(bound, box, None)
 
     def left(self) -> int:
         """How many boxes may hold a better network than the incumbent."""
@@ -183,24 +211,62 @@ class _Search:
         """
         count = min(count, len(self.heap))
         taken = [heapq.heappop(self.heap) for _ in range(count)]
-        boxes = Boxes(*(np.stack(parts) for parts in zip(*(t[2] for t in taken), strict=True)))
+        boxes = Boxes(*map(np.stack, zip(*(item[2] for item in taken), strict=True)))
         alpha = np.repeat(self.program.alpha[None], count, axis=0)
         result = self._bounded(boxes, alpha, np.repeat(self.program.beta, count))
         bounds = np.minimum([-parent for parent, *_ in taken], result.bound)
-        for i, bound in enumerate(bounds.tolist()):
-            if bound <= self.incumbent:
+        whole: list[np.ndarray] = []
+        for i in range(count):
+            if bounds[i] <= self.incumbent:
                 continue
-            low, high, entropy_high = (part[i] for part in result.boxes)
+            box = Boxes(*(part[i] for part in result.boxes))
             axis = int(result.axis[i])
             if axis < 0:
-                self._close(low, high)
+                self._close(box.low, box.high)
                 continue
-            below, above = high.copy(), low.copy()
-            below[axis], above[axis] = result.left[i], result.right[i]
-            self._push(bound, (low, below, entropy_high))
-            self._push(bound, (above, high, entropy_high))
+            by = Multipliers(*(part[i] for part in result.multipliers))
+            found = self._of_whole(box, taken[i][3] or Found(np.inf, prices_of(by), []))
+            if found is not None:
+                bounds[i] = min(bounds[i], found.bound)
+                if bounds[i] <= self.incumbent:
+                    continue
+                whole.append(found.networks[-1].unknowns)
+            left, right = result.left[i], result.right[i]
+            at_level = None if found is None else self._at_level(box, found)
+            if at_level is not None:
+                axis, left, right = at_level
+            below, above = box.high.copy(), box.low.copy()
+            below[axis], above[axis] = left, right
+            self._push(bounds[i], box._replace(high=below), found)
+            self._push(bounds[i], box._replace(low=above), found)
         order = np.argsort(-bounds, kind="stable")
-        return result.x[order[bounds[order] > self.incumbent]]
+        return np.array([*whole, *result.x[order[bounds[order] > self.incumbent]]])
+
+    def _at_level(self, boxes: Boxes, found: Found) -> tuple[int, float, float] | None:
+        """Where to split, if it is a level's planes that leave the bound of whole networks loose.
+
+        An axis and the ends on either side; None if it is not.
+        """
+        box, network = self.chain.box(*boxes, self.incumbent), found.networks[-1]
+        if box is None:
+            return None
+        width, loose = box.loosest_level(network, found.prices)
+        values = box.widths[width]
+        if len(values) == 1 or loose <= LOOSE * (found.bound - self.incumbent):
+            return None
+        at = min(int(np.searchsorted(values, network.widths[width])), len(values) - 2)
+        return width, float(np.log(values[at])), float(np.log(values[at + 1]))
+
+    def _of_whole(self, boxes: Boxes, before: Found) -> Found | None:
+        """The bound over a box's whole networks, where it is due and the box not too large."""
+        box = self.chain.box(*boxes, self.incumbent)
+        if box is None or not self._patience.due():
+            return None
+        if box.empty:
+            return None
+        found = least(box, before.prices, before.networks, self.incumbent)
+        self._patience.told(found.bound <= self.incumbent)
+        return found
 
     def _close(self, low: np.ndarray, high: np.ndarray) -> None:
         """Takes the one network that a box holds at its exact value."""
@@ -209,8 +275,8 @@ class _Search:
         if value > self.incumbent:
             self.closed.append(value)
 
-    def _push(self, bound: float, box: tuple[np.ndarray, ...]) -> None:
-        heapq.heappush(self.heap, (-bound, next(self._order), box))
+    def _push(self, bound: float, box: Boxes, found: Found | None) -> None:
+        heapq.heappush(self.heap, (-bound, next(self._order), box, found))
 
     def _bounded(self, boxes: Boxes, alpha: np.ndarray, beta: np.ndarray) -> Bounded:
         count = len(boxes.low)
