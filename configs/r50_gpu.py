@@ -8,8 +8,8 @@ Command: deepmad measure r50_gpu, then python -m deepmad_jax.main --config confi
 goes on where the table ends. The limit is the V100's: on another device take what the
 first command prints for ResNet-50, --config.design.throughput=N.
 Variants: ``configs/r50_gpu.py:cpu`` does all but the training on one core, at 64 pixels, with a
-limit of three quarters of what the design without one takes. 2026-11-30, 15 minutes of a busy
-machine: predicted 3.88 ms an image, measured 2.73 (docs/latency.md).
+limit of three quarters of what the design without one takes. 2026-11-30, four minutes
+of a busy core: predicted 3.56 ms an image, measured 3.50 (docs/latency.md).
 Expected (paper, top-1): 80.0 %. On a GPU: not yet run.
 """
 
@@ -22,7 +22,7 @@ from deepmad_jax.recipes import (
     take_variant,
 )
 
-VARIANTS = {"cpu": {**MEASURED_ON_CPU, "design.latency": 4.31}}
+VARIANTS = {"cpu": {**MEASURED_ON_CPU, "design.latency": 3.74}}
 
 
 def get_config(variant: str = ""):

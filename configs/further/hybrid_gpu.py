@@ -6,8 +6,8 @@ Command: deepmad measure further/hybrid_gpu, then python -m deepmad_jax.main --c
 configs/further/hybrid_gpu.py, which goes on where the table ends. The limit is the V100's: on
 another device take what the first command prints for Swin-T, --config.design.throughput=N.
 Variants: ``configs/further/hybrid_gpu.py:cpu`` does all but the training on one core, at 64 pixels,
-with a limit of three quarters of what the design without one takes. 2026-11-30, 7 minutes of a
-busy machine: predicted 2.97 ms an image, measured 1.91 (docs/latency.md).
+with a limit of three quarters of what the design without one takes. 2026-11-30, four minutes
+of a busy core: predicted 2.30 ms an image, measured 2.08 (docs/latency.md).
 Expected: nobody has trained it. On a GPU: not yet run.
 """
 
@@ -27,7 +27,7 @@ SMALL = {
     "design.head_width": 32,
     "design.inner_ratio": (4.0,),
     "design.stem_width": (16, 32),
-    "design.latency": 2.97,
+    "design.latency": 2.31,
 }
 VARIANTS = {"cpu": {**MEASURED_ON_CPU, **SMALL}}
 

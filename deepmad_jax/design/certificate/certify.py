@@ -3,12 +3,12 @@
 `certify` returns an upper bound on the objective over every integer network of the space that meets
 the budgets. Each box of widths, ratios, kernels and depths is bounded by `bounds`, with multipliers
 from `interior`; the bound is also used to shrink the box to where networks better than the
-incumbent can lie. What is left and not too large is bounded once more over its whole networks
-(`chain`); the box is then split where its relaxation is loosest. The boxes with the largest
+incumbent can lie; the box is then split where its relaxation is loosest. The boxes with the largest
 bounds go first, many at a time in one compiled function for each shape of program, so the result
 is valid and never worse the longer it runs. An exhausted tree proves the incumbent optimal. Most
 trees are small, so the first boxes are bounded by a function that compiles at once, and only a
-tree that outgrows it waits for one that runs faster.
+tree that outgrows it waits for one that runs faster. Where that tree does not close the gap, a
+second one begins, whose boxes are bounded over their whole networks as well (`chain`).
 """
 
 import dataclasses
@@ -41,6 +41,10 @@ SMALL_BATCH, BATCH, ROOT_ROUNDS = 16, 64, 4
 FEW = 1024
 """Boxes before the faster function is compiled: bounding so many takes about half that time."""
 
+STALLED = 3e-3
+"""Share of the objective that must be open after `FEW` boxes for a second tree to begin."""
+RELAXED_A_CHAINED = 8
+"""Boxes of the first tree for one of the second: each then gets about half of the time."""
 FAILURES, RAREST = 8, 16
 """In a row after which `chain` is used for fewer boxes, and for one of how many at least."""
 LOOSE = 0.3
@@ -106,12 +110,13 @@ def certify(
             "that of any network within the budgets."
         )
     began = time.perf_counter()
-    search = _Search(prepare(problem), incumbent)
+    prepared = prepare(problem)
+    trees = _Trees(prepared, incumbent)
     looked, due = 0.0, 0.0
     with one_thread():
-        search.root()
-        while search.heap and search.nodes < nodes and time.perf_counter() - began < seconds:
-            x = search.step(int(min(search.batch, nodes - search.nodes)))
+        trees.begin()
+        while trees.open and trees.nodes < nodes and time.perf_counter() - began < seconds:
+            x = trees.step(nodes)
             now = time.perf_counter()
             due += share
             if (
@@ -119,14 +124,14 @@ def certify(
                 and len(x)
                 and (due >= 1.0 if np.isinf(seconds) else looked <= share * (now - began))
             ):
-                search.take(improve(x))
+                trees.take(improve(x))
                 looked, due = looked + time.perf_counter() - now, due - 1.0
-    upper, incumbent = search.upper_bound(), search.incumbent
-    left = search.left()
+    best = trees.best
+    upper, left = best.upper_bound(), best.left()
     return Certificate(
         upper_bound=upper,
-        gap=gap_below(upper, incumbent),
-        nodes=search.nodes,
+        gap=gap_below(upper, best.incumbent),
+        nodes=trees.nodes,
         boxes_left=left,
         seconds=time.perf_counter() - began,
         exhausted=left == 0,
@@ -157,14 +162,64 @@ class Patience:
         self._failed = 0 if pruned else self._failed + 1
 
 
-class _Search:
-    """Open boxes in a heap, largest bound first."""
+class _Trees:
+    """One tree of relaxed boxes and, where that does not close the gap, a second with a chain.
+
+    The relaxation closes most problems sooner by itself. Where it does not, a chain is of most use
+    on large boxes, near the root, so it gets a tree of its own; the lower bound of both counts.
+    """
 
     def __init__(self, prepared: Prepared, incumbent: float):
+        self.prepared = prepared
+        self.trees = [_Search(prepared, incumbent)]
+
+    @property
+    def best(self) -> "_Search":
+        """The tree of the lowest bound."""
+        return min(self.trees, key=lambda tree: tree.upper_bound())
+
+    @property
+    def nodes(self) -> int:
+        """Boxes bounded in all."""
+        return sum(tree.nodes for tree in self.trees)
+
+    @property
+    def open(self) -> bool:
+        """Whether no tree is exhausted."""
+        return all(tree.heap for tree in self.trees)
+
+    def begin(self) -> None:
+        """Bounds the whole space."""
+        self.trees[-1].root()
+
+    def take(self, incumbent: float) -> None:
+        """Another network is known."""
+        for tree in self.trees:
+            tree.take(incumbent)
+
+    def step(self, nodes: float) -> np.ndarray:
+        """`_Search.step` of the tree whose turn it is, within so many boxes in all."""
+        first, *others = self.trees
+        if not others and first.nodes >= FEW:
+            gap = gap_below(first.upper_bound(), first.incumbent)
+            chain = Chain(self.prepared)
+            if gap > STALLED and chain.terms.fits:
+                self.trees.append(_Search(self.prepared, first.incumbent, chain))
+                self.begin()
+                return np.zeros((0, self.prepared.layout.size))
+        behind = others and RELAXED_A_CHAINED * others[0].nodes < first.nodes
+        tree = others[0] if behind else first
+        return tree.step(int(max(min(tree.batch, nodes - self.nodes), 1)))
+
+
+class _Search:
+    """Open boxes in a heap, largest bound first; with a chain, bounded by that as well."""
+
+    def __init__(self, prepared: Prepared, incumbent: float, chain: Chain | None = None):
         self.prepared, self.program = prepared, prepared.bounding
         self.incumbent = float(incumbent)
         self.first = _whole_space(prepared)
-        self.chain = Chain(prepared)
+        self.chain = chain
         self._patience = Patience()
         self.nodes = 0
         self.heap: list[tuple[float, int, Boxes, Found | None]] = []
@@ -224,8 +279,10 @@ class _Search:
             if axis < 0:
                 self._close(box.low, box.high)
                 continue
-            by = Multipliers(*(part[i] for part in result.multipliers))
-            found = self._of_whole(box, taken[i][3] or Found(np.inf, prices_of(by), []))
+            found = None
+            if self.chain is not None:
+                by = Multipliers(*(part[i] for part in result.multipliers))
+                found = self._of_whole(box, taken[i][3] or Found(np.inf, prices_of(by), []))
             if found is not None:
                 bounds[i] = min(bounds[i], found.bound)
                 if bounds[i] <= self.incumbent:
@@ -247,6 +304,7 @@ class _Search:
 
         An axis and the ends on either side; None if it is not.
         """
+        assert self.chain is not None
         box, network = self.chain.box(*boxes, self.incumbent), found.networks[-1]
         if box is None:
             return None
@@ -259,10 +317,9 @@ class _Search:
 
     def _of_whole(self, boxes: Boxes, before: Found) -> Found | None:
         """The bound over a box's whole networks, where it is due and the box not too large."""
+        assert self.chain is not None
         box = self.chain.box(*boxes, self.incumbent)
-        if box is None or not self._patience.due():
-            return None
-        if box.empty:
+        if box is None or box.empty or not self._patience.due():
             return None
         found = least(box, before.prices, before.networks, self.incumbent)
         self._patience.told(found.bound <= self.incumbent)

@@ -151,6 +151,7 @@ def test_a_tree_that_outgrows_the_first_function_keeps_its_bound(monkeypatch):
     by_one = certify.certify(problem, 0.9 * best, seconds=np.inf)
     monkeypatch.setattr(certify, "BATCH", 8)  # batches alike, so that the trees are
     monkeypatch.setattr(certify, "FEW", 20)
+    monkeypatch.setattr(certify, "STALLED", np.inf)  # and but one tree
     later = mock.Mock(wraps=certify.bound_many)
     monkeypatch.setattr(certify, "bound_many", later)
     by_two = certify.certify(problem, 0.9 * best, seconds=np.inf)
