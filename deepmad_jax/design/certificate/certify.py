@@ -294,8 +294,8 @@ class _Search:
                 axis, left, right = at_level
             below, above = box.high.copy(), box.low.copy()
             below[axis], above[axis] = left, right
-            self._push(bounds[i], box._replace(high=below), found)
-            self._push(bounds[i], box._replace(low=above), found)
+            self._push(float(bounds[i]), box._replace(high=below), found)
+            self._push(float(bounds[i]), box._replace(low=above), found)
         order = np.argsort(-bounds, kind="stable")
         return np.array([*whole, *result.x[order[bounds[order] > self.incumbent]]])
 

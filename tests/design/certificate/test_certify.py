@@ -2,6 +2,7 @@
 multipliers."""
 
 import dataclasses
+import json
 from unittest import mock
 
 import jax
@@ -94,6 +95,7 @@ def check_bound(problem, rng, nodes=(10, 40)):
         for count in nodes:
             result = certify.certify(problem, incumbent, seconds=np.inf, nodes=count)
             assert np.isfinite(result.upper_bound) or not result.exhausted
+            assert json.loads(json.dumps(dataclasses.asdict(result))) == dataclasses.asdict(result)
             assert result.upper_bound >= best - ROUNDING * abs(best), (problem, incumbent)
             assert result.upper_bound <= last * (1 + ROUNDING), (problem, incumbent)
             last = result.upper_bound
