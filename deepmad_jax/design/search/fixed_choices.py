@@ -309,13 +309,12 @@ def _log_squeezed(fixed: FixedChoices, chosen: np.ndarray, start: np.ndarray) ->
         return np.asarray(np.exp(logs))
 
     built, about = inner_at(chosen), inner_at(start)
-    quarter = 0.25 * np.where(np.isnan(built), about, np.rint(built))
-    squeeze = np.where(
-        np.isnan(built),
-        np.maximum(quarter - _ROUNDED, 8.0),
-        se_width(np.maximum(np.nan_to_num(np.rint(built)), 1.0)),
-    )
-    return np.log(squeeze / quarter)
+    is_free = np.isnan(built)
+    # Of a ratio below 1 it may round to none, which no network has.
+    channels = np.maximum(np.where(is_free, about, np.rint(built)), 1.0)
+    expected = np.maximum(0.25 * channels - _ROUNDED, 8.0)
+    squeeze = np.where(is_free, expected, se_width(np.rint(channels)))
+    return np.asarray(np.log(squeeze / (0.25 * channels)))
 
 
 def _ties(tied: np.ndarray, parts: Layout) -> np.ndarray:
