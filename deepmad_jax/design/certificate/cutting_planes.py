@@ -90,7 +90,7 @@ def least(box: ChainBox, prices: Prices, networks: Sequence[Network], incumbent:
         )
         if not step.success:
             break
-        x, promised = step.x[:-1], best - step.x[-1]
+        x, promised = np.clip(step.x[:-1], low, high), best - step.x[-1]
         if promised <= _WORTHWHILE * (best - incumbent):
             inside = ((x > near + 1e-9 * size) | (near <= low)).all()
             inside &= ((x < far - 1e-9 * size) | (far >= high)).all()
