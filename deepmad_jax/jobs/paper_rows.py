@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import time
 from pathlib import Path
 
@@ -94,7 +93,7 @@ def _backbone(architecture: Architecture, image_px: tuple[int, int]) -> Counts:
 def _without_latency(problem: Problem) -> Problem:
     """The problem by params and MACs alone, where the device's table of latencies is not there."""
     if problem.latency_table and not Path(problem.latency_table).exists():
-        return dataclasses.replace(problem, latency=math.inf, throughput=0.0, latency_table="")
+        return problem.untimed
     return problem
 
 

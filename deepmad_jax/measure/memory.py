@@ -39,15 +39,16 @@ def peak_bytes(arch: Architecture, batch: int, dtype: str) -> int:
     return batch * BYTES[dtype] * most
 
 
-def compiled_bytes(arch: Architecture, batch: int, dtype: str) -> Compiled | None:
+def compiled_bytes(program: Program, arch: Architecture, batch: int, dtype: str) -> Compiled | None:
     """What compiled programs set aside beside their arguments; None where the compiler tells not.
 
     Args:
-        arch: of the network, in inference.
+        program: the network in inference, for one batch.
+        arch: of the network.
         batch: images at a time.
         dtype: of the computation.
     """
-    once, twice = (_set_aside(network_program(arch, n, dtype)) for n in (batch, 2 * batch))
+    once, twice = _set_aside(program), _set_aside(network_program(arch, 2 * batch, dtype))
     if once is None or twice is None:
         return None
     maps = max(twice - once, 0)

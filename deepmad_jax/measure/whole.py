@@ -65,8 +65,7 @@ def networks_of(problem: Problem, count: int) -> tuple[Architecture, ...]:
     """
     if not count:
         return ()
-    unlimited = {"latency": math.inf, "throughput": 0.0, "latency_table": ""}
-    prepared = prepare(dataclasses.replace(problem, **unlimited))
+    prepared = prepare(problem.untimed)
     lattice, at, rng = prepared.lattice, prepared.layout, np.random.default_rng(0)
     # Each draw from a part of the space's ranges, small or large, or few would be within budgets.
     part = rng.uniform(size=(_DRAWS, 1)) * rng.uniform(size=(_DRAWS, len(lattice.low)))
@@ -104,14 +103,13 @@ def designs_of(problem: Problem, path: Path, count: int) -> tuple[Architecture, 
         path: of the table.
         count: networks.
     """
-    asked = {"latency": math.inf, "throughput": 0.0, "latency_table": str(path)}
-    problem, found = dataclasses.replace(problem, **asked), list[Architecture]()
+    problem, found = problem.untimed, list[Architecture]()
     for i in range(count):
         limit = math.inf
         if found:
             limit = (1.0 - i / (count + 1)) * predicted_ms(read_grid(str(path)), found[0])
         try:
-            one = dataclasses.replace(problem, latency=limit)
+            one = dataclasses.replace(problem, latency=limit, latency_table=str(path))
             found.append(design_network(one, f"design-{i}").architecture)
         except InfeasibleProblem:
             break
@@ -146,10 +144,10 @@ def compare(
             predicted_ms(grid, arch),
             milliseconds,
             memory.peak_bytes(arch, settings.batch, settings.dtype),
-            memory.compiled_bytes(arch, settings.batch, settings.dtype),
+            memory.compiled_bytes(watch.program, arch, settings.batch, settings.dtype),
         )
-        for arch, milliseconds in zip(
-            networks, measured_ms(watches, settings, yardstick), strict=True
+        for arch, watch, milliseconds in zip(
+            networks, watches, measured_ms(watches, settings, yardstick), strict=True
         )
     ]
 

@@ -23,7 +23,7 @@ from deepmad_jax.design.program.spaces import DEFAULTS
 from deepmad_jax.errors import InfeasibleProblem, InvalidConfig
 from deepmad_jax.measure import clock, memory, whole
 from deepmad_jax.measure.points import layer_of, points_of
-from deepmad_jax.measure.programs import row_program
+from deepmad_jax.measure.programs import network_program, row_program
 from tests.config_files import config_of
 from tests.design.made_up_times import write_times
 from tests.design.problems import TINY_SPACE
@@ -173,10 +173,11 @@ def test_peak_of_maps_is_of_the_size_that_the_compiler_sets_aside():
     stages = (Stage("bottleneck", 32, 16, 3, 1, 2), Stage("bottleneck", 64, 16, 3, 1, 2))
     arch = Architecture("small", 32, 3, 10, Stem(16, 3, 1), stages)
     # The compiler may fuse maps away, or keep copies for its convs.
-    compiled = memory.compiled_bytes(arch, 4, "float32")
+    program = network_program(arch, 4, "float32")
+    compiled = memory.compiled_bytes(program, arch, 4, "float32")
     assert 0.4 < compiled.maps / memory.peak_bytes(arch, 4, "float32") < 2.0
     # Sixteen times the images, sixteen times the maps; what else is set aside stays.
-    more = memory.compiled_bytes(arch, 64, "float32")
+    more = memory.compiled_bytes(network_program(arch, 64, "float32"), arch, 64, "float32")
     assert more.maps == pytest.approx(16 * compiled.maps, rel=0.1)
     assert more.fixed < 2 * compiled.fixed + compiled.maps
 

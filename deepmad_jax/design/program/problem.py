@@ -184,6 +184,11 @@ class Problem:
         return next((p for p in self.settlements if p.stage_blocks == kinds), self)
 
     @property
+    def untimed(self) -> "Problem":
+        """The problem without its limit of time and the table behind it."""
+        return dataclasses.replace(self, latency=math.inf, throughput=0.0, latency_table="")
+
+    @property
     def is_of_clips(self) -> bool:
         """Whether the network is of clips, with frames to see at a time."""
         return self.frames > 1
