@@ -22,7 +22,7 @@ import numpy as np
 
 from deepmad_jax.design.certificate.bounds import Multipliers
 from deepmad_jax.design.certificate.boxes import Bounded, Boxes, bound_few, bound_many
-from deepmad_jax.design.certificate.chain import Chain
+from deepmad_jax.design.certificate.chain import Chain, ChainBox
 from deepmad_jax.design.certificate.cutting_planes import Found, least, prices_of
 from deepmad_jax.design.program.evaluate import Point, evaluate, within_limits
 from deepmad_jax.design.program.lattice import (
@@ -279,19 +279,18 @@ class _Search:
             if axis < 0:
                 self._close(box.low, box.high)
                 continue
-            found = None
-            if self.chain is not None:
+            found, left, right = None, result.left[i], result.right[i]
+            networks = self._whole(box)
+            if networks is not None:
                 by = Multipliers(*(part[i] for part in result.multipliers))
-                found = self._of_whole(box, taken[i][3] or Found(np.inf, prices_of(by), []))
-            if found is not None:
+                before = taken[i][3] or Found(np.inf, prices_of(by), [])
+                found = least(networks, before.prices, before.networks, self.incumbent)
+                self._patience.told(found.bound <= self.incumbent)
                 bounds[i] = min(bounds[i], found.bound)
                 if bounds[i] <= self.incumbent:
                     continue
                 whole.append(found.networks[-1].unknowns)
-            left, right = result.left[i], result.right[i]
-            at_level = None if found is None else self._at_level(box, found)
-            if at_level is not None:
-                axis, left, right = at_level
+                axis, left, right = self._at_level(networks, found) or (axis, left, right)
             below, above = box.high.copy(), box.low.copy()
             below[axis], above[axis] = left, right
             self._push(float(bounds[i]), box._replace(high=below), found)
@@ -299,31 +298,23 @@ class _Search:
         order = np.argsort(-bounds, kind="stable")
         return np.array([*whole, *result.x[order[bounds[order] > self.incumbent]]])
 
-    def _at_level(self, boxes: Boxes, found: Found) -> tuple[int, float, float] | None:
+    def _whole(self, boxes: Boxes) -> ChainBox | None:
+        """A box's whole networks, where their bound is due and they are not too many."""
+        box = None if self.chain is None else self.chain.box(*boxes, self.incumbent)
+        return None if box is None or box.empty or not self._patience.due() else box
+
+    def _at_level(self, box: ChainBox, found: Found) -> tuple[int, float, float] | None:
         """Where to split, if it is a level's planes that leave the bound of whole networks loose.
 
         An axis and the ends on either side; None if it is not.
         """
-        assert self.chain is not None
-        box, network = self.chain.box(*boxes, self.incumbent), found.networks[-1]
-        if box is None:
-            return None
+        network = found.networks[-1]
         width, loose = box.loosest_level(network, found.prices)
         values = box.widths[width]
         if len(values) == 1 or loose <= LOOSE * (found.bound - self.incumbent):
             return None
         at = min(int(np.searchsorted(values, network.widths[width])), len(values) - 2)
         return width, float(np.log(values[at])), float(np.log(values[at + 1]))
-
-    def _of_whole(self, boxes: Boxes, before: Found) -> Found | None:
-        """The bound over a box's whole networks, where it is due and the box not too large."""
-        assert self.chain is not None
-        box = self.chain.box(*boxes, self.incumbent)
-        if box is None or box.empty or not self._patience.due():
-            return None
-        found = least(box, before.prices, before.networks, self.incumbent)
-        self._patience.told(found.bound <= self.incumbent)
-        return found
 
     def _close(self, low: np.ndarray, high: np.ndarray) -> None:
         """Takes the one network that a box holds at its exact value."""

@@ -23,6 +23,7 @@ import numpy as np
 from deepmad_jax.arch.layers import se_width
 from deepmad_jax.design.certificate.stage_terms import stage_terms
 from deepmad_jax.design.program.lattice import inner_bounds
+from deepmad_jax.design.program.posynomials import Posynomials
 from deepmad_jax.design.program.prepared import Prepared
 
 MOST_WORK = 1e7
@@ -77,6 +78,12 @@ class Ranges(NamedTuple):
     sum_low: np.ndarray
     sum_high: np.ndarray
 
+    def planes(self, level: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both McCormick planes above the product of A and T, (M,) each."""
+        first = (sums - self.sum_low) * self.level_high + level * self.sum_low
+        second = (sums - self.sum_high) * self.level_low + level * self.sum_high
+        return first, second
+
 
 class Chain:
     """A problem, its terms by stage."""
@@ -111,23 +118,16 @@ class Chain:
     ) -> Ranges:
         program, at = self.program, self.program.layout
         alpha = np.asarray(program.alpha)
-
-        def affine(rows: np.ndarray, logs: np.ndarray) -> np.ndarray:
-            return np.asarray(rows[..., :-1] @ logs + rows[..., -1])
-
-        def sums(logs: np.ndarray, by_stage: np.ndarray) -> np.ndarray:
-            total = program.stem + program.reach @ by_stage
-            total[-1] += affine(program.head, logs)
-            return total
-
         logs_low, logs_high = low[at.shape], high[at.shape]
-        first = np.maximum(affine(program.first, logs_low), 0.0)
-        rest = np.maximum(affine(program.rest, logs_low), 0.0)
-        sum_low = sums(logs_low, first + low[at.depth] * rest)
-        first = affine(program.first, logs_high)
-        first = first + np.maximum(affine(program.merge, logs_high), 0.0)
-        sum_high = sums(logs_high, first + high[at.depth] * affine(program.rest, logs_high))
-        level_low, level_high = affine(program.level, logs_low), affine(program.level, logs_high)
+        first = np.maximum(_affine(program.first, logs_low), 0.0)
+        rest = np.maximum(_affine(program.rest, logs_low), 0.0)
+        sum_low = _sums(program, logs_low, first + low[at.depth] * rest)
+        first = _affine(program.first, logs_high)
+        first = first + np.maximum(_affine(program.merge, logs_high), 0.0)
+        sum_high = _sums(
+            program, logs_high, first + high[at.depth] * _affine(program.rest, logs_high)
+        )
+        level_low, level_high = _affine(program.level, logs_low), _affine(program.level, logs_high)
         # A network that beats the incumbent has at least what the other levels leave for this one.
         most = alpha * entropy_high
         least = incumbent + program.beta - (most.sum() - most)
@@ -298,25 +298,24 @@ class ChainBox:
         counts *= np.where(program.conditional > 0, differs, True).all(-1)
         counts *= np.where(program.if_repeated > 0, n > 0, True).all(-1)
         terms = counts * np.exp(program.powers @ np.concatenate([logs, squeeze]))
-
-        def affine(rows: np.ndarray) -> np.ndarray:
-            return np.asarray(rows[..., :-1] @ logs + rows[..., -1])
-
-        by_stage = affine(program.first) + differs * affine(program.merge)
-        sums = program.stem + program.reach @ (by_stage + n * affine(program.rest))
-        sums[-1] += affine(program.head)
+        by_stage = _affine(program.first, logs) + differs * _affine(program.merge, logs)
+        sums = _sums(program, logs, by_stage + n * _affine(program.rest, logs))
         layers = program.layers_fixed + program.layers @ n + program.merges @ differs
-        return affine(program.level), sums, float(layers), self.chain.terms.coefficients @ terms
+        return (
+            _affine(program.level, logs),
+            sums,
+            float(layers),
+            self.chain.terms.coefficients @ terms,
+        )
 
     def loosest_level(self, network: Network, prices: Prices) -> tuple[int, float]:
         """The width whose level's planes lie farthest above A T at a network, and by how much.
 
         An index into ``widths``; of levels that end in a final conv there is none.
         """
-        program, ranges = self.chain.program, self.ranges
+        program = self.chain.program
         level, sums, *_ = self._numbers(network)
-        first = (sums - ranges.sum_low) * ranges.level_high + level * ranges.sum_low
-        second = (sums - ranges.sum_high) * ranges.level_low + level * ranges.sum_high
+        first, second = self.ranges.planes(level, sums)
         over = program.alpha * (mixed(prices.planes, first, second) - level * sums)
         by_width = over @ program.level[:, : len(self.widths)]
         width = int(by_width.argmax())
@@ -327,11 +326,10 @@ class ChainBox:
 
         A bound is the greatest of these over the networks of the box, and convex in the prices.
         """
-        program, chain, ranges = self.chain.program, self.chain, self.ranges
+        program, chain = self.chain.program, self.chain
         alpha, n = np.asarray(program.alpha), network.n
         level, sums, layers, costs = self._numbers(network)
-        first = (sums - ranges.sum_low) * ranges.level_high + level * ranges.sum_low
-        second = (sums - ranges.sum_high) * ranges.level_low + level * ranges.sum_high
+        first, second = self.ranges.planes(level, sums)
         slack, variance, value = 0.0, 0.0, alpha @ second
         if chain.has_rho:
             slack = sums[-1] + layers * (program.log_rho - np.log(layers))
@@ -348,3 +346,15 @@ class ChainBox:
 
 def mixed(weight: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return weight * one + (1.0 - weight) * other
+
+
+def _affine(rows: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """Rows with a constant at their end, at logs, (1 + 3 S,)."""
+    return np.asarray(rows[..., :-1] @ logs + rows[..., -1])
+
+
+def _sums(program: Posynomials, logs: np.ndarray, by_stage: np.ndarray) -> np.ndarray:
+    """T_m, (M,), from what each stage adds, (S,)."""
+    sums = np.asarray(program.stem + program.reach @ by_stage)
+    sums[-1] += _affine(program.head, logs)
+    return sums
