@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.step import Prepared, Spec, peak_rss, seconds_of
+from deepmad_jax.freed_memory import keep_freed_memory
 
 
 class Worker:
@@ -73,6 +74,7 @@ class WorkerFailed(Exception):
 
 def work(spec: Spec) -> None:
     """Prepares, then answers until the input ends."""
+    keep_freed_memory()  # for either framework, as our commands do
     # Compilers write to stdout too; the answers keep it for themselves.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

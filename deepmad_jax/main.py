@@ -8,9 +8,11 @@ of the user's ends with one message on stderr and exit status 2; what was alread
 The console script ``deepmad`` (`cli`) is a shorter way to the same.
 """
 
+from deepmad_jax.freed_memory import keep_freed_memory
 from deepmad_jax.interrupts import INTERRUPTED, MESSAGE, watch_for_interrupts
 
 if __name__ == "__main__":
+    keep_freed_memory()  # before any thread
     watch_for_interrupts()  # before the imports below, which take their time
 
 import os

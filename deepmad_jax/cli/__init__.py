@@ -13,6 +13,7 @@ Exit statuses: `main.exit_status`.
 import sys
 from collections.abc import Sequence
 
+from deepmad_jax.freed_memory import keep_freed_memory
 from deepmad_jax.interrupts import watch_for_interrupts
 
 __all__ = ["console", "main"]
@@ -20,6 +21,7 @@ __all__ = ["console", "main"]
 
 def console() -> int:
     """The console script: `main`, which Ctrl-C ends at any moment, its imports included."""
+    keep_freed_memory()
     # The live page waits for Ctrl-C itself: there it is the way to end, and nothing is lost.
     if sys.argv[1:2] != ["serve"]:
         watch_for_interrupts()

@@ -1,20 +1,20 @@
 """Convolutions in the forms that XLA compiles well for CPUs: the same sums, last bits aside.
 
-XLA's CPU compiler runs a conv with a group a channel, and the kernel gradient of a 1x1 conv, far
-below what the core can do. Here the first is a sum over the kernel's taps of shifted maps,
+XLA's CPU compiler runs a conv with a group a channel, the kernel gradient of a 1x1 conv, and any
+conv whose kernel has more taps than its map has pixels, far below what the core can do. Here the
+first is a sum over the kernel's taps of shifted maps,
 
     y[p] = sum_t w[t] x[s p + t],    dx = the same of dy with zeros between its pixels, w reversed,
     dw[t] = sum_p x[s p + t] dy[p],
 
-and the second a matrix product over pixels. A conv of clips is a sum over its kernel's frames of
-convs of images (`benchmarks/clip_convs.py`), large kernels with a group a channel are done as
-`large_conv.py` says, and everything else is left to `jax.lax`. Networks use it where they are made
-with ``cpu_convs``, as the jobs do on a CPU; exports and other devices do not.
+and the others are matrix products over pixels (`pixel_dot.py`, `small_conv.py`). A conv of clips is
+a sum over its kernel's frames of convs of images (`benchmarks/clip_convs.py`), large kernels with a
+group a channel are done as `large_conv.py` says, and everything else is left to `jax.lax`. Networks
+use it where they are made with ``cpu_convs``, as the jobs do on a CPU; exports and other devices do
+not.
 
-CPU time of a step without and with it, in turns in one process, batches of 8 at 96 pixels, float32,
-jax 0.10.2 on two shared cores, one used (2026-11-25; ``benchmarks/train_step.py --cpu-convs=false``
-makes the first of each): DeepMAD-29M train 9804 and 1621 ms, eval 1166 and 255; DeepMAD-R50 train
-1065 and 660, eval 188 and 186.
+CPU time of a step without and with it: see `benchmarks/train_step.py` (``--cpu-convs=false`` makes
+the first of each).
 """
 
 import functools
@@ -25,15 +25,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from deepmad_jax.nets import large_conv
+from deepmad_jax.nets import large_conv, small_conv
+from deepmad_jax.nets.pixel_dot import pixel_dot
+from deepmad_jax.nets.taps import Pads, every, outputs, padded, spread, taps, within_reach
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 """Of images, kernels and results, as in all of `nets`."""
 
 LAYOUTS = {4: LAYOUT, 5: ("NDHWC", "DHWIO", "NDHWC")}
 """By the axes of a batch: of images, and of clips."""
-
-Pads = tuple[tuple[int, int], ...]
 
 
 def conv_for_cpu(
@@ -47,8 +47,7 @@ def conv_for_cpu(
 ) -> jax.Array:
     """What `jax.lax.conv_general_dilated` gives for the same arguments, as `nnx.Conv` calls it.
 
-    Reverse mode only: with a group a channel there is no forward-mode derivative
-    (`jax.custom_vjp` allows none).
+    Reverse mode only: there is no forward-mode derivative (`jax.custom_vjp` allows none).
 
     Args:
         x: images, shape (batch, H, W, c_in), or clips, (batch, frames, H, W, c_in), of the kernel's
@@ -64,12 +63,16 @@ def conv_for_cpu(
     if _is_plain(x, kernel, others):
         pads = _pads(x.shape[1:3], size, strides, padding)
         if size == (1, 1) and groups == 1 and not any(map(any, pads)):
-            pixels = _every(x, (0, 0), _outputs(x.shape[1:3], size, strides), strides)
-            return jnp.dot(pixels, kernel[0, 0], precision=others.get("precision"))
+            pixels = every(x, (0, 0), outputs(x.shape[1:3], size, strides), strides)
+            return pixel_dot(pixels, kernel[0, 0], others.get("precision"))
         if size != (1, 1) and groups == x.shape[-1] == kernel.shape[-1]:
             if large_conv.suits(size, strides, pads):
                 return large_conv.fourier_conv(x, kernel, pads)
+            kernel, pads = within_reach(kernel, x.shape[1:3], strides, pads)
             return _depthwise(x, kernel, tuple(strides), pads)
+        if groups == 1 and small_conv.suits(size, x.shape[1:3], strides, pads):
+            precision = others.get("precision")
+            return small_conv.small_conv(x, kernel, tuple(strides), pads, precision)
     return lax.conv_general_dilated(
         x, kernel, strides, padding, feature_group_count=groups, **others
     )
@@ -95,7 +98,7 @@ def _of_clips(
 ) -> jax.Array:
     """The sum over the kernel's frames of what each gives, all frames of the clips as images."""
     frames = jnp.pad(x, ((0, 0), pads[0], (0, 0), (0, 0), (0, 0)))
-    ((count,), step) = _outputs(frames.shape[1:2], kernel.shape[:1], strides[:1]), strides[0]
+    ((count,), step) = outputs(frames.shape[1:2], kernel.shape[:1], strides[:1]), strides[0]
     wide, total = jnp.promote_types(x.dtype, jnp.float32), jnp.float32(0)
     for first, part in enumerate(kernel):
         under = lax.slice_in_dim(frames, first, first + (count - 1) * step + 1, step, axis=1)
@@ -127,13 +130,13 @@ def _pads(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> jax.Array:
     """A conv with a group a channel; kernel of shape (k, k, 1, channels)."""
-    padded = _padded(x, pads)
-    shape = _outputs(padded.shape[1:3], kernel.shape[:2], strides)
+    around = padded(x, pads)
+    shape = outputs(around.shape[1:3], kernel.shape[:2], strides)
     # Narrow dtypes add up in float32, as in any other conv.
     wide = jnp.promote_types(x.dtype, jnp.float32)
     total = sum(
-        _every(padded, tap, shape, strides).astype(wide) * kernel[(*tap, 0)].astype(wide)
-        for tap in _taps(kernel)
+        every(around, tap, shape, strides).astype(wide) * kernel[(*tap, 0)].astype(wide)
+        for tap in taps(kernel)
     )
     return jnp.asarray(total, x.dtype)
 
@@ -144,59 +147,31 @@ def _forward(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pa
 
 def _backward(strides: tuple[int, ...], pads: Pads, saved: Any, dy: jax.Array) -> Any:
     x, kernel = saved
-    # The full conv of dy, spread out by the stride, cut to the pixels that are not padding.
-    back = [
-        (k - 1 - low, size + low - ((out - 1) * stride + 1), stride - 1)
-        for k, (low, _), size, out, stride in zip(
-            kernel.shape[:2], pads, x.shape[1:3], dy.shape[1:3], strides, strict=True
-        )
-    ]
-    spread = lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *back, (0, 0, 0)])
-    dx = _depthwise(spread, kernel[::-1, ::-1], (1, 1), ((0, 0), (0, 0)))
-    return dx, _kernel_gradient(_padded(x, pads), dy, kernel, strides)
+    back = spread(dy, x.shape[1:3], kernel.shape[:2], strides, pads)
+    dx = _depthwise(back, kernel[::-1, ::-1], (1, 1), ((0, 0), (0, 0)))
+    return dx, _kernel_gradient(padded(x, pads), dy, kernel, strides)
 
 
 _depthwise.defvjp(_forward, _backward)
 
 
 def _kernel_gradient(
-    padded: jax.Array, dy: jax.Array, kernel: jax.Array, strides: tuple[int, ...]
+    around: jax.Array, dy: jax.Array, kernel: jax.Array, strides: tuple[int, ...]
 ) -> jax.Array:
     """Pixel by pixel of dy, all taps at once: reductions over whole maps are what XLA does slowly.
 
     Images stay apart until the end, so that a batch split over devices stays where it is.
     """
     batch, height, width, channels = dy.shape
-    taps = (batch, *kernel.shape[:2], channels)
+    met = (batch, *kernel.shape[:2], channels)
     wide = jnp.promote_types(dy.dtype, jnp.float32)
 
     def add_pixel(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
         row, column = index // width, index % width
         corner = (0, row * strides[0], column * strides[1], 0)
-        patch = lax.dynamic_slice(padded, corner, taps)
+        patch = lax.dynamic_slice(around, corner, met)
         pixel = lax.dynamic_slice(dy, (0, row, column, 0), (batch, 1, 1, channels))
         return total + patch.astype(wide) * pixel.astype(wide), None
 
-    total, _ = lax.scan(add_pixel, jnp.zeros(taps, wide), jnp.arange(height * width))
+    total, _ = lax.scan(add_pixel, jnp.zeros(met, wide), jnp.arange(height * width))
     return total.sum(0)[:, :, None].astype(kernel.dtype)
-
-
-def _taps(kernel: jax.Array) -> list[tuple[int, int]]:
-    return [(i, j) for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
-
-
-def _padded(x: jax.Array, pads: Pads) -> jax.Array:
-    return jnp.pad(x, ((0, 0), *pads, (0, 0)))
-
-
-def _outputs(shape: Sequence[int], size: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
-    """Height and width of a conv's result where padding is in the map already."""
-    return tuple((n - k) // s + 1 for n, k, s in zip(shape, size, strides, strict=True))
-
-
-def _every(
-    x: jax.Array, start: tuple[int, int], shape: tuple[int, ...], strides: Sequence[int]
-) -> jax.Array:
-    """So many pixels of each map, a stride apart."""
-    ends = [a + (n - 1) * s + 1 for a, n, s in zip(start, shape, strides, strict=True)]
-    return lax.slice(x, (0, *start, 0), (x.shape[0], *ends, x.shape[-1]), (1, *strides, 1))

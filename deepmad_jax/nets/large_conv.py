@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from deepmad_jax.nets.taps import Pads, within_reach
+
 LARGE_TAPS = 121
 """Taps from which a kernel counts as large: 11 x 11."""
-
-Pads = Sequence[tuple[int, int]]
 
 
 def suits(kernel: tuple[int, int], strides: Sequence[int], pads: Pads) -> bool:
@@ -33,8 +33,7 @@ def fourier_conv(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
         kernel: shape (k, l, 1, channels); padding below k and l.
         pads: zeros before and after, on both axes.
     """
-    for axis in (0, 1):
-        kernel, pads = _within_reach(kernel, pads, axis, x.shape[axis + 1])
+    kernel, pads = within_reach(kernel, x.shape[1:3], (1, 1), pads)
     sizes = [_fast_length(n + k - 1) for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)]
     maps = jnp.fft.rfft2(x.astype(jnp.float32).transpose(0, 3, 1, 2), sizes)
     # A conv in the sense of neural networks does not turn its kernel; one in Fourier's does.
@@ -49,17 +48,6 @@ def fourier_conv(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
     ]
     y = y[:, :, starts[0] : ends[0], starts[1] : ends[1]]
     return y.transpose(0, 2, 3, 1).astype(x.dtype)
-
-
-def _within_reach(
-    kernel: jax.Array, pads: Pads, axis: int, size: int
-) -> tuple[jax.Array, list[tuple[int, int]]]:
-    """The kernel without taps that meet nothing but padding wherever it stands."""
-    pads, length = [tuple(pad) for pad in pads], kernel.shape[axis]
-    low, high = pads[axis]
-    before, after = max(low - size + 1, 0), max(high - size + 1, 0)
-    pads[axis] = (low - before, high - after)
-    return jax.lax.slice_in_dim(kernel, before, length - after, axis=axis), pads
 
 
 def _fast_length(length: int) -> int:

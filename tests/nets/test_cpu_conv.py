@@ -39,11 +39,21 @@ TAKEN = [
     ("depthwise", 3, 2, (6, 7), "VALID"),
     ("depthwise", 3, 2, (6, 7), ((3, 0), (0, 4))),
     ("depthwise", 11, 2, (6, 7), pads(11)),
+    # More taps than the map, or the result, has pixels.
+    *(("dense", 7, stride, (7, 6), pads(7)) for stride in (1, 2)),
+    *(("dense", k, stride, (4, 3), pads(k)) for k in (5, 9) for stride in (1, 2)),
+    *(("dense", 5, stride, (1, 1), pads(5)) for stride in (1, 2)),
+    ("dense", 3, 2, (5, 2), "SAME"),
+    ("dense", 5, 2, (7, 7), pads(5)),
+    ("dense", 3, 1, (2, 2), ((3, 0), (0, 4))),
+    ("dense", 3, 1, (5, 4), "VALID"),
 ]
 """Kind, kernel size, stride, (height, width), padding: what is computed otherwise than by lax."""
 
 LEFT = [
-    *(("dense", k, stride, (7, 6), pads(k)) for k in (3, 5, 7) for stride in (1, 2)),
+    *(("dense", k, 1, (7, 6), pads(k)) for k in (3, 5)),
+    ("dense", 3, 2, (7, 6), pads(3)),
+    *(("grouped", 5, stride, (3, 3), pads(5)) for stride in (1, 2)),
     *(("grouped", k, stride, (7, 6), pads(k)) for k in (1, 3, 5, 7) for stride in (1, 2)),
     *(("depthwise", 1, stride, (7, 6), pads(1)) for stride in (1, 2)),
     ("dense", 1, 2, (5, 4), ((1, 0), (0, 1))),

@@ -1,0 +1,49 @@
+"""Memory that is freed stays with a process of our own, and with no other."""
+
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import os, resource, sys
+for name in [*os.environ]:
+    if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES":
+        del os.environ[name]
+os.environ.update(arg.split("=") for arg in sys.argv[2:])
+from deepmad_jax.freed_memory import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+import jax, jax.numpy as jnp
+work = jax.jit(lambda x, y: x @ y)  # 64 MB
+given = jnp.ones((2**20, 16)), jnp.eye(16)
+for _ in range(3):
+    work(*given).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    work(*given).block_until_ready()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(*args):
+    """Pages that three runs of one program had cleared, after three to get used to it."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS, *args], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts glibc's page faults")
+def test_freed_memory_is_used_again_unless_the_user_chose_otherwise():
+    assert faults("kept") < 1000 < 10_000 < faults("not")
+    assert faults("kept", "MALLOC_ARENA_MAX=8") > 10_000
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    import ctypes
+
+    from deepmad_jax.freed_memory import keep_freed_memory
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    keep_freed_memory()
