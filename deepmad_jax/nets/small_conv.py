@@ -28,9 +28,7 @@ from deepmad_jax.nets.pixel_dot import kernel_gradient
 from deepmad_jax.nets.taps import Pads, every, outputs, padded, spread, taps, within_reach
 
 
-def suits(
-    size: Sequence[int], shape: Sequence[int], strides: Sequence[int], pads: Pads
-) -> bool:
+def suits(size: Sequence[int], shape: Sequence[int], strides: Sequence[int], pads: Pads) -> bool:
     """Whether the kernel has more taps than the images, or the result, have pixels.
 
     The result is the image of the conv that gives the images' gradient.
