@@ -382,9 +382,9 @@ def _memory(folder: Path) -> dict[str, Any]:
     """Resident memory against the step, of one long run."""
     workdir = folder / "long"
     epochs = STEPS * 64 / 1437  # images of a batch and of the digits
-    process = _start(
-        folder, workdir, {"train.epochs": epochs, "train.checkpoint_every_epochs": 9.0}
-    )
+    fields = {"train.epochs": epochs, "train.checkpoint_every_epochs": 9.0}
+    # Nobody reads along, and a pipe that is full holds the run up.
+    process = _start(folder, workdir, fields, output=subprocess.DEVNULL)
     points: list[tuple[int, int]] = []
     while process.poll() is None:
         step = _last_step(workdir)

@@ -16,6 +16,7 @@ from flax import nnx
 
 from deepmad_jax.arch import Architecture
 from deepmad_jax.arch.rows import Layer
+from deepmad_jax.compiled import network_options
 from deepmad_jax.measure.points import Point, layer_of
 from deepmad_jax.nets import Network
 from deepmad_jax.nets.block import FUNCTIONS, Block, average_pool
@@ -96,7 +97,8 @@ def _add_then(point: Point) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 
 def _compile(function: Callable[..., Any], *arguments: Any) -> Program:
-    return Program(jax.jit(function).lower(*arguments).compile(), arguments)
+    jitted = jax.jit(function, compiler_options=network_options(jax.default_backend()))
+    return Program(jitted.lower(*arguments).compile(), arguments)
 
 
 def _filled(shape: tuple[int, ...], dtype: Any) -> jax.Array:

@@ -130,7 +130,8 @@ def _pads(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> jax.Array:
     """A conv with a group a channel; kernel of shape (k, k, 1, channels)."""
-    around = padded(x, pads)
+    # An array, else what gives the maps is computed anew for every tap.
+    around = lax.optimization_barrier(padded(x, pads))
     shape = outputs(around.shape[1:3], kernel.shape[:2], strides)
     # Narrow dtypes add up in float32, as in any other conv.
     wide = jnp.promote_types(x.dtype, jnp.float32)

@@ -50,7 +50,8 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, precision: Any = None) -> jax.A
     """
     pixels = [a.reshape(-1, a.shape[-1]) for a in (x, dy)]
     over_pixels = (((0,), (0,)), ((), ()))
-    if x.shape[-1] <= dy.shape[-1]:
+    # To turn the result is less than to turn a map, unless the map has few pixels.
+    if x.shape[-1] <= dy.shape[-1] or pixels[0].shape[0] <= dy.shape[-1]:
         return jax.lax.dot_general(*pixels, over_pixels, precision)
     turned = jax.lax.dot_general(*reversed(pixels), over_pixels, precision)
     # Without the barrier XLA makes of the two the product that it was to be instead of.

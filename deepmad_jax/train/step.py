@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from deepmad_jax.compiled import network_options
 from deepmad_jax.train.gradients import (
     Batch,
     LossFn,
@@ -29,9 +30,6 @@ from deepmad_jax.train.state import PyTree, TrainState, updated_average
 SumsFn = Callable[[PyTree, PyTree, Batch], Metrics]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[[PyTree, PyTree, Batch], Metrics]
-
-_ON_CPU = {"xla_disable_hlo_passes": "cse_barrier_expander"}
-"""XLA's compiler for CPUs drops barriers before it fuses, and then computes across them."""
 
 TRAINING = 1
 """Purpose folded into the seed for the numbers a step draws; initialisation uses the bare seed."""
@@ -104,7 +102,7 @@ def make_train_step(
         in_shardings=(*(None for _ in arrays), where, split_by_image(mesh)),
         out_shardings=(where, whole),
         donate_argnums=(len(arrays),),
-        compiler_options=_options(mesh),
+        compiler_options=network_options(mesh.devices.flat[0].platform),
     )
     return functools.partial(step, *arrays) if arrays else step
 
@@ -121,13 +119,8 @@ def make_eval_step(sums_fn: SumsFn, mesh: Mesh, forms: int = 1) -> EvalStep:
         _traced_for(forms, sums_fn),
         in_shardings=(None, None, split_by_image(mesh)),
         out_shardings=replicated(mesh),
-        compiler_options=_options(mesh),
+        compiler_options=network_options(mesh.devices.flat[0].platform),
     )
-
-
-def _options(mesh: Mesh) -> dict[str, str]:
-    """Of the compiler, for the mesh's devices."""
-    return _ON_CPU if mesh.devices.flat[0].platform == "cpu" else {}
 
 
 def _traced_for(forms: int, function: Callable[..., Any]) -> Callable[..., Any]:

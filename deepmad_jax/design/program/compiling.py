@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-from jax.errors import JaxRuntimeError
+
+from deepmad_jax.compiled import known_options
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +35,7 @@ def jit_soon_ready(
 
     @functools.cache
     def jitted() -> Any:
-        options = _known(tuple({**_OPTIONS, _LEVEL: level}.items()))
+        options = known_options(tuple({**_OPTIONS, _LEVEL: level}.items()))
         return jax.jit(function, static_argnames=static_argnames, compiler_options=options)
 
     @functools.wraps(function)
@@ -43,16 +44,3 @@ def jit_soon_ready(
 
     call.jitted = jitted  # type: ignore[attr-defined]
     return call
-
-
-@functools.cache
-def _known(options: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    """Those options that the compiler takes: they come and go with its versions."""
-    taken = {}
-    for name, value in options:
-        try:
-            jax.jit(lambda x: x + 1, compiler_options={name: value})(0)
-        except JaxRuntimeError:
-            continue
-        taken[name] = value
-    return taken
