@@ -69,10 +69,10 @@ def _forward(
 def _backward(
     epsilon: float, saved: tuple[jax.Array, ...], gradients: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, ...]:
-    """With z = (x - mean) / sqrt(var + epsilon), ``y = scale z + bias``:
+    """With s = 1 / sqrt(var + epsilon) and z = (x - mean) s, so that ``y = scale z + bias``:
 
-    dbias = sum dy, dscale = sum dy z, dx = scale / sqrt(var + epsilon) (dy - (dbias + z dscale) / n)
-    and, where the statistics are differentiated too, (dmean + 2 (x - mean) dvar) / n more.
+    dbias = sum dy, dscale = sum dy z, dx = scale s (dy - (dbias + z dscale) / n) and, where the
+    statistics are differentiated too, (dmean + 2 (x - mean) dvar) / n more.
     """
     x, scale, bias, mean, var = saved
     dy, dmean, dvar = gradients
