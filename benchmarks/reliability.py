@@ -74,6 +74,8 @@ TIDYING_SECONDS = 30
 def main() -> int:
     """The number of claims that did not hold."""
     args = _arguments()
+    # In a shell's background Ctrl-C is ignored, and what starts there ignores it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     load = os.getloadavg()[0]
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
 
@@ -121,6 +123,7 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
         signals[name] = {
             "trials": len(trials),
             "while_it_ran": sum(trial["reached_it"] for trial in trials),
+            "ended_it": sum(trial["starts"] > 1 for trial in trials),
             "ended_equal": sum(trial["equal"] for trial in trials),
             "with_leftovers": sum(bool(trial["leftovers"]) for trial in trials),
             "most_starts": max((trial["starts"] for trial in trials), default=0),
@@ -135,6 +138,10 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
                 )
                 for name, counts in signals.items()
             },
+            # A signal may come when a run is as good as done.
+            "signals end runs": all(
+                2 * counts["ended_it"] >= counts["while_it_ran"] for counts in signals.values()
+            ),
             "no trial leaves shared memory or processes": not any(
                 counts["with_leftovers"] for counts in signals.values()
             ),

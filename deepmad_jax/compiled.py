@@ -1,9 +1,8 @@
-"""How programs are compiled: the folder in which they are kept, and options of the compiler.
+"""The folder in which compiled programs are kept between processes.
 
-Kept between processes, a design starts in a second or two.
+A design then starts in a second or two.
 """
 
-import functools
 import os
 import re
 import warnings
@@ -47,31 +46,3 @@ def _show(message: Any, *others: Any, **named: Any) -> None:
     # Which of the program's variants it is, the warning does not say.
     for file in Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).glob(f"{damaged[1]}-*"):
         file.unlink(missing_ok=True)
-
-
-@functools.cache
-def known_options(options: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    """Those of some options that this XLA's compiler takes: they come and go with its versions."""
-    import jax
-
-    taken = {}
-    for name, value in options:
-        try:
-            jax.jit(lambda x: x + 1, compiler_options={name: value})(0)
-        except jax.errors.JaxRuntimeError:
-            continue
-        taken[name] = value
-    return taken
-
-
-ON_CPU = (
-    # The compiler drops barriers before it fuses, and then computes across them.
-    ("xla_disable_hlo_passes", "cse_barrier_expander"),
-    # By half vectors, the default, depthwise convs of DeepMAD-29M take 1.25 times as long.
-    ("xla_cpu_prefer_vector_width", 512),
-)
-
-
-def network_options(platform: str) -> dict[str, Any]:
-    """The compiler's options for what runs a network on devices of a platform."""
-    return known_options(ON_CPU) if platform == "cpu" else {}

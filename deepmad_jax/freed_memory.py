@@ -15,6 +15,8 @@ _MMAP_THRESHOLD = -3
 _TRIM_THRESHOLD = -1
 _MOST = 2**31 - 1
 
+_kept = False
+
 
 def keep_freed_memory() -> None:
     """From here on what is freed stays with the process, for what it asks for next.
@@ -23,6 +25,7 @@ def keep_freed_memory() -> None:
     beside the first never hold more than 64 MB. Does nothing where the C library is not glibc, or
     where the user set its ``MALLOC_ARENA_MAX``, ``MALLOC_TRIM_THRESHOLD_`` and such.
     """
+    global _kept
     if any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ:
         return
     try:
@@ -35,3 +38,14 @@ def keep_freed_memory() -> None:
         (_TRIM_THRESHOLD, _MOST),
     ):
         mallopt(option, value)
+    _kept = True
+
+
+def give_freed_memory_back() -> None:
+    """Once, what is free goes to the system: after a compilation, whose gigabytes nothing needs.
+
+    DeepMAD-29M's train step, eight images of 96 pixels, then takes 4.1 in place of 5.6 GB. Does
+    nothing where `keep_freed_memory` did nothing.
+    """
+    if _kept:
+        ctypes.CDLL(None).malloc_trim(0)

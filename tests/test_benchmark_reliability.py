@@ -32,6 +32,10 @@ def test_all_holds_of_trials_that_went_well():
     ("results", "claim"),
     [
         (broken("SIGTERM 1", equal=False), "every run after SIGTERM ends equal to the bit"),
+        (
+            {**RESULTS, **{f"SIGINT {i}": GOOD | {"starts": 1} for i in range(2)}},
+            "signals end runs",
+        ),
         (broken("SIGINT 0", leftovers=["psm_1"]), "no trial leaves shared memory or processes"),
         (broken("damage", read_wrong=["d/1 cut"]), "no damage is read without a word"),
         (broken("disk", equal=False), "a full disk spares the checkpoints"),

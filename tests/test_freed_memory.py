@@ -47,3 +47,30 @@ def test_another_c_library_is_left_alone(monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     keep_freed_memory()
+
+
+GIVEN_BACK = """
+import os
+for name in [*os.environ]:
+    if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES":
+        del os.environ[name]
+from deepmad_jax.freed_memory import give_freed_memory_back, keep_freed_memory
+keep_freed_memory()
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+pieces = [bytes(10**6) for _ in range(200)]
+last = bytes(10**6)  # above the others: what is free is not at the heap's end
+before = resident()
+del pieces
+kept = resident()
+give_freed_memory_back()
+print(before - kept, kept - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_kept_memory_goes_back_when_told_to():
+    done = subprocess.run(
+        [sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True
+    )
+    before, after = map(int, done.stdout.split())
+    assert before < 10**7 < 10**8 < after

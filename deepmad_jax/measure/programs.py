@@ -16,7 +16,7 @@ from flax import nnx
 
 from deepmad_jax.arch import Architecture
 from deepmad_jax.arch.rows import Layer
-from deepmad_jax.compiled import network_options
+from deepmad_jax.compiler_options import network_options
 from deepmad_jax.measure.points import Point, layer_of
 from deepmad_jax.nets import Network
 from deepmad_jax.nets.block import FUNCTIONS, Block, average_pool

@@ -107,7 +107,7 @@ def _loop(step: Callable, carry: Any, xs: Any, apart: bool = False) -> tuple[Any
 
     With ``apart`` each step starts from an array. XLA would else sum the residuals of all steps
     before anew in each, on a CPU, which took a seventh of DeepMAD-R50's train step and kept what
-    every block adds (`compiled.network_options` makes barriers last).
+    every block adds (`compiler_options` makes barriers last).
     """
     leaves, structure = jax.tree.flatten(xs)
     outs = []

@@ -14,6 +14,7 @@ import grain
 import jax
 from jax.sharding import Mesh
 
+from deepmad_jax.freed_memory import give_freed_memory_back
 from deepmad_jax.train.checkpoint import Checkpoints
 from deepmad_jax.train.logbook import Logbook
 from deepmad_jax.train.look import Look
@@ -96,6 +97,7 @@ def fit(
             if step == first:
                 sigterm.begin()
                 logbook.say(f"first step done after {window.wait():.1f} s, compilation included")
+                give_freed_memory_back()
             if trace.after_step(metrics):
                 logbook.say(f"The trace of a few steps lies in {profile_dir}.")
             if plan.logs_at(step):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from deepmad_jax.compiled import network_options
+from deepmad_jax.compiler_options import network_options
 from deepmad_jax.train.gradients import (
     Batch,
     LossFn,

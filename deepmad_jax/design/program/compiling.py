@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import jax
 
-from deepmad_jax.compiled import known_options
+from deepmad_jax.compiler_options import known_options
 
 P = ParamSpec("P")
 R = TypeVar("R")
