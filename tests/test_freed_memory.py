@@ -57,8 +57,8 @@ for name in [*os.environ]:
 from deepmad_jax.freed_memory import give_freed_memory_back, keep_freed_memory
 keep_freed_memory()
 resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-pieces = [bytes(10**6) for _ in range(200)]
-last = bytes(10**6)  # above the others: what is free is not at the heap's end
+pieces = [b"1" * (10**6 + i) for i in range(200)]
+last = b"1" * 10**6  # above the others: what is free is not at the heap's end
 before = resident()
 del pieces
 kept = resident()
