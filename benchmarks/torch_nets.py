@@ -7,7 +7,6 @@ number of the block, say ``stages_0_rest.2.main1_conv.weight``.
 """
 
 import functools
-import importlib.util
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -32,13 +31,17 @@ FUNCTIONS = {
 
 
 def peer_of(arch: Architecture) -> tuple[nn.Module, str]:
-    """The network to measure beside ours, and whose it is: timm's ResNet-50 where timm is there.
+    """The network to measure beside ours, and whose it is: timm's ResNet-50 where timm works.
+
+    timm asks for a torchvision that fits the torch at hand.
 
     Both take float images ``(batch, channels, height, width)`` and give logits.
     """
-    if arch.name == "resnet50" and importlib.util.find_spec("timm"):
-        import timm
-
+    if arch.name == "resnet50":
+        try:
+            import timm
+        except ImportError:
+            return TorchNet(arch), "benchmarks/torch_nets.py"
         net = timm.create_model("resnet50", num_classes=arch.classes)
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -55,8 +55,15 @@ class Effort:
 COOL = Round(0, True, 5e-4, 5e-3)
 """The one round from starts that are near the best already."""
 
+_LATER = (
+    Round(32, True, 5e-4, 5e-3),
+    Round(16, False, 5e-4, 4e-3),
+    Round(8, True, 2e-4, 2e-3),
+)
+
 # Free moves from many depths, cooler and from fewer points each time; then widths alone for the
-# leading depths; last a cool round free to move again.
+# leading depths; last a cool round free to move again. Where chains do not agree by then, the last
+# three once more: of 300 problems four ended 0.05 % lower at some seed without.
 FULL = Effort(
     choices=64,
     beam=128,
@@ -66,9 +73,8 @@ FULL = Effort(
     rounds=(
         Round(0, True, 2e-3, 2e-2),
         Round(64, True, 1e-3, 1e-2),
-        Round(32, True, 5e-4, 5e-3),
-        Round(16, False, 5e-4, 4e-3),
-        Round(8, True, 2e-4, 2e-3),
+        *_LATER,
+        *_LATER,
     ),
     near=3e-4,
     agreed=20,
