@@ -21,20 +21,20 @@ gradients of `deepmad_jax/nets/cpu_conv.py`, counts as one turn). What the devic
 in the same run: a large matmul in the computation's dtype and adding one to a large array, the
 better of the two frameworks in each.
 
-On one core of a two-core Intel Xeon with AVX-512, the other one busy, jax 0.10.2 beside torch 2.13.0,
-float32, batches of 8 at 96 pixels, five rounds, of DeepMAD-R50 nine (2026-11-30;
+On one core of a two-core Intel Xeon with AVX-512, the other one busy, jax 0.10.2 beside torch
+2.13.0, float32, batches of 8 at 96 pixels, five rounds, of DeepMAD-R50 nine (2026-11-30;
 ``results/train_step_cpu_2026-11-30.json`` has commands and rounds):
 
-    network      step   ours ms  torch ms  ours / torch   ours CPU ms  torch CPU ms  ours / torch
-    resnet50     train    657.0     582.7          0.89         656.6         581.9          0.89
-    resnet50     eval     153.6     159.8          1.04         153.3         159.4          1.04
-    deepmad_r50  train    574.0     527.5          0.92         574.0         527.3          0.92
-    deepmad_r50  eval     137.2     133.4          0.97         137.1         133.2          0.97
-    deepmad_29m  train   1128.2    1503.5          1.33        1126.8        1498.8          1.33
-    deepmad_29m  eval     496.3     503.6          1.01         249.1         251.7          1.01
+    network      step   ours ms torch ms ours / torch  ours CPU ms torch CPU ms ours / torch
+    resnet50     train    657.0    582.7         0.89        656.6        581.9         0.89
+    resnet50     eval     153.6    159.8         1.04        153.3        159.4         1.04
+    deepmad_r50  train    574.0    527.5         0.92        574.0        527.3         0.92
+    deepmad_r50  eval     137.2    133.4         0.97        137.1        133.2         0.97
+    deepmad_29m  train   1128.2   1503.5         1.33       1126.8       1498.8         1.33
+    deepmad_29m  eval     496.3    503.6         1.01        249.1        251.7         1.01
 
-Both sides keep freed memory (`deepmad_jax/freed_memory.py`). What the convs' forms for a CPU contribute stands in `deepmad_jax/nets/cpu_conv.py`
-(``--cpu-convs=false`` does without).
+Both sides keep freed memory (`deepmad_jax/freed_memory.py`). ``--cpu-convs=false`` does without the
+convs' forms for a CPU (`deepmad_jax/nets/cpu_conv.py`).
 
 On GPU, where the target is 1.15: not yet run.
 """
