@@ -138,8 +138,10 @@ def test_convs_in_these_forms_are_no_convs_and_others_are_left_as_they_are():
         assert str(program(ours, case)) == str(program(theirs, case)), case
 
 
-def test_bfloat16_adds_up_in_float32():
-    case = ("depthwise", 7, 1, (12, 12), pads(7))
+@pytest.mark.parametrize(
+    "case", [("depthwise", 7, 1, (12, 12), pads(7)), ("dense", 7, 1, (5, 5), pads(7))], ids=str
+)
+def test_bfloat16_adds_up_in_float32(case):
     inputs = arguments(case, jnp.bfloat16)
     found = compiled(functools.partial(results, ours, case), *inputs)
     assert {value.dtype for value in found.values()} == {jnp.dtype("bfloat16")}
