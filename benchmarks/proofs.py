@@ -22,7 +22,7 @@ from unittest import mock
 from benchmarks.problems import PROBLEMS
 from benchmarks.record import write_result
 from deepmad_jax.arch.spec import Architecture
-from deepmad_jax.design.certificate import certify
+from deepmad_jax.design.certificate import tree
 from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.improve import Proved, prove
 from deepmad_jax.design.program.problem import Problem
@@ -74,9 +74,9 @@ def proved(name: str, seconds: float) -> dict[str, Any]:
 
 def timed_proof(problem: Problem, design: Architecture, seconds: float) -> Proved:
     """`prove`, with what it needs compiled before its clock starts."""
-    few = prove(problem, design, nodes=certify.FEW, seconds=math.inf)
+    few = prove(problem, design, nodes=tree.FEW, seconds=math.inf)
     if not few.certificate.exhausted:
-        with mock.patch.object(certify, "FEW", 0):
+        with mock.patch.object(tree, "FEW", 0):
             prove(problem, design, seconds=0.0)  # compiles what bounds the boxes after these
     return prove(problem, design, seconds=seconds)
 

@@ -11,7 +11,8 @@ import itertools
 import numpy as np
 
 from deepmad_jax.arch.spec import Architecture
-from deepmad_jax.design.certificate.certify import Certificate, certify, gap_below, network_at
+from deepmad_jax.design.certificate.certify import Certificate, certify, gap_below
+from deepmad_jax.design.certificate.tree import network_at
 from deepmad_jax.design.program.evaluate import Numbers, point_of
 from deepmad_jax.design.program.lattice import chosen as sizes_at
 from deepmad_jax.design.program.lattice import nearest, nearest_choices

@@ -11,7 +11,7 @@ from deepmad_jax import report
 from deepmad_jax.arch import Architecture, Stage, Stem, cost, layer_table
 from deepmad_jax.arch.rows import Oblong, is_main_path
 from deepmad_jax.arch.stages import CLIP_BLOCKS
-from deepmad_jax.design.certificate import certify
+from deepmad_jax.design.certificate import certify, tree
 from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.program.evaluate import data_of, evaluate, form_of, point_of
 from deepmad_jax.design.program.lattice import lattice_of, to_point
@@ -103,7 +103,7 @@ def random_problem(rng, block):
 
 @pytest.mark.parametrize("block", CLIP_BLOCKS)
 def test_bound_is_never_below_the_brute_force_optimum(block, monkeypatch):
-    monkeypatch.setattr(certify, "BATCH", 8)
+    monkeypatch.setattr(tree, "BATCH", 8)
     rng = np.random.default_rng(CLIP_BLOCKS.index(block))
     for _ in range(6):
         problem = random_problem(rng, block)

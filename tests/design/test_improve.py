@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from deepmad_jax.design.certificate import certify
+from deepmad_jax.design.certificate import tree
 from deepmad_jax.design.designer import design_network
 from deepmad_jax.design.improve import prove
 from deepmad_jax.design.program import feasible
@@ -20,7 +20,7 @@ TINY = Problem(**TINY_SPACE, macs=3e5, params=6e3, rho=0.9)
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    monkeypatch.setattr(certify, "BATCH", 8)
+    monkeypatch.setattr(tree, "BATCH", 8)
 
 
 def smallest(problem):

@@ -12,7 +12,7 @@ import pytest
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.rows import is_main_path
 from deepmad_jax.arch.stages import BLOCKS, FURTHER_BLOCKS
-from deepmad_jax.design.certificate import bounds, certify
+from deepmad_jax.design.certificate import bounds, certify, tree
 from deepmad_jax.design.certificate.bounds import Multipliers
 from deepmad_jax.design.program.evaluate import Point, data_of, evaluate, form_of
 from deepmad_jax.design.program.lattice import lattice_of, structural_violation, to_point
@@ -30,7 +30,7 @@ ROUNDING = 1e-12
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     """Small lattices need few boxes at a time; one size, so that each shape compiles once."""
-    monkeypatch.setattr(certify, "SMALL_BATCH", 8)
+    monkeypatch.setattr(tree, "SMALL_BATCH", 8)
 
 
 def random_problem(rng, block):
@@ -151,11 +151,11 @@ def test_a_tree_that_outgrows_the_first_function_keeps_its_bound(monkeypatch):
     problem = random_problem(np.random.default_rng(5), "bottleneck")
     best = brute_force(problem)
     by_one = certify.certify(problem, 0.9 * best, seconds=np.inf)
-    monkeypatch.setattr(certify, "BATCH", 8)  # batches alike, so that the trees are
-    monkeypatch.setattr(certify, "FEW", 20)
+    monkeypatch.setattr(tree, "BATCH", 8)  # batches alike, so that the trees are
+    monkeypatch.setattr(tree, "FEW", 20)
     monkeypatch.setattr(certify, "STALLED", np.inf)  # and but one tree
-    later = mock.Mock(wraps=certify.bound_many)
-    monkeypatch.setattr(certify, "bound_many", later)
+    later = mock.Mock(wraps=tree.bound_many)
+    monkeypatch.setattr(tree, "bound_many", later)
     by_two = certify.certify(problem, 0.9 * best, seconds=np.inf)
     assert by_one.nodes > 20
     assert later.called
@@ -322,7 +322,7 @@ def test_an_incumbent_that_is_not_finite_is_refused():
 
 @pytest.mark.slow
 def test_r18_is_proved_optimal_within_three_thousand_boxes(monkeypatch):
-    monkeypatch.setattr(certify, "SMALL_BATCH", 16)
+    monkeypatch.setattr(tree, "SMALL_BATCH", 16)
     result = certify.certify(R18, 64_095.7, seconds=np.inf, nodes=3000)
     # Left is the best network known, which is better than the number given.
     assert result.boxes_left == 1

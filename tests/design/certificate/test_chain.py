@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepmad_jax.arch.stages import BLOCKS
-from deepmad_jax.design.certificate import certify
+from deepmad_jax.design.certificate import certify, tree
 from deepmad_jax.design.certificate.chain import Chain, Network, Prices
 from deepmad_jax.design.certificate.cutting_planes import least
 from deepmad_jax.design.certificate.recursion import greatest
@@ -26,7 +26,7 @@ CLOSE = 1e-7  # more than the bound adds for rounding
 def whole_box(problem, incumbent=-1e9):
     """The chain's box of the whole space."""
     prepared = prepare(problem)
-    first = certify._whole_space(prepared)
+    first = tree.whole_space(prepared)
     return Chain(prepared).box(*first, incumbent)
 
 
@@ -138,7 +138,7 @@ def test_large_boxes_are_left_alone():
 
 
 def test_coarse_networks_are_proved_optimal(monkeypatch):
-    monkeypatch.setattr(certify, "FEW", 64)  # the second tree begins early
+    monkeypatch.setattr(tree, "FEW", 64)  # the second tree begins early
     monkeypatch.setattr(certify, "RELAXED_A_CHAINED", 0)  # and has every turn
     # With the first tree alone 600 boxes leave a gap of 1.8 %.
     problem = Problem(
@@ -159,15 +159,15 @@ def test_coarse_networks_are_proved_optimal(monkeypatch):
     design = design_network(problem, effort=QUICK)
     best = 1928.622207897056
     assert design.numbers.objective <= best * (1 + CLOSE)
-    later = mock.Mock(wraps=certify.least)
-    monkeypatch.setattr(certify, "least", later)
+    later = mock.Mock(wraps=tree.least)
+    monkeypatch.setattr(tree, "least", later)
     result = certify.certify(problem, best, seconds=np.inf, nodes=600)
     assert later.call_count > 50
     assert result.gap < 1e-9
 
 
 def test_patience_makes_what_fails_rarer_until_it_helps():
-    patience = certify.Patience()
+    patience = tree.Patience()
     turns = []
     for _ in range(200):
         if patience.due():
@@ -175,7 +175,7 @@ def test_patience_makes_what_fails_rarer_until_it_helps():
             patience.told(pruned=False)
         else:
             turns.append(False)
-    assert all(turns[: certify.FAILURES + 1])
-    assert sum(turns[-64:]) == 64 // certify.RAREST
+    assert all(turns[: tree.FAILURES + 1])
+    assert sum(turns[-64:]) == 64 // tree.RAREST
     patience.told(pruned=True)
     assert patience.due()
