@@ -3,20 +3,21 @@
 import jax
 import pytest
 
+from deepmad_jax.compiler_options import known_options
 from deepmad_jax.design.program import compiling
 
 
 @pytest.fixture
 def options(monkeypatch):
-    compiling._known.cache_clear()
+    known_options.cache_clear()
     yield lambda found: monkeypatch.setattr(compiling, "_OPTIONS", found)
-    compiling._known.cache_clear()
+    known_options.cache_clear()
 
 
 def test_an_option_that_this_compiler_does_not_know_is_left_out(options):
     known = {"xla_backend_optimization_level": 1}
     options({"xla_no_such_option": True})
-    assert compiling._known((("xla_no_such_option", True), *known.items())) == known
+    assert known_options((("xla_no_such_option", True), *known.items())) == known
     assert compiling.jit_soon_ready(lambda x: 2 * x, level=1)(3) == 6
 
 
