@@ -77,16 +77,15 @@ def within_reach(
         strides, pads: of the conv.
 
     Returns:
-        The kernel, at least one tap of it, and the padding that then gives the same result.
+        The kernel, whole where no tap meets the map, and the padding for the same result.
     """
     reach, left = [], []
     for axis, (n, stride, (low, high)) in enumerate(zip(shape, strides, pads, strict=True)):
         k = kernel.shape[axis]
-        ((count,), meets) = outputs((n + low + high,), (k,), (stride,)), []
-        for tap in range(k):
-            if any(0 <= place * stride + tap - low < n for place in range(count)):
-                meets.append(tap)
-        first, last = (meets[0], meets[-1]) if meets else (0, 0)
+        (count,) = outputs((n + low + high,), (k,), (stride,))
+        starts = [place * stride - low for place in range(count)]
+        meets = [tap for tap in range(k) if any(0 <= start + tap < n for start in starts)]
+        first, last = (meets[0], meets[-1]) if meets else (0, k - 1)
         reach.append(slice(first, last + 1))
         left.append((low - first, high - (k - 1 - last)))
     return kernel[tuple(reach)], tuple(left)

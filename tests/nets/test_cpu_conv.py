@@ -46,6 +46,7 @@ TAKEN = [
     ("dense", 3, 2, (5, 2), "SAME"),
     ("dense", 5, 2, (7, 7), pads(5)),
     ("dense", 3, 1, (2, 2), ((3, 0), (0, 4))),
+    *((kind, 2, 3, (1, 1), ((2, 0), (2, 0))) for kind in ("dense", "depthwise")),  # nothing is met
     ("dense", 3, 1, (5, 4), "VALID"),
 ]
 """Kind, kernel size, stride, (height, width), padding: what is computed otherwise than by lax."""
