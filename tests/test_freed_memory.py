@@ -1,9 +1,14 @@
 """Memory that is freed stays with a process of our own, and with no other."""
 
+import platform
 import subprocess
 import sys
 
 import pytest
+
+of_glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone"
+)
 
 START = """
 import os, sys, time
@@ -38,12 +43,11 @@ def printed(script, *args):
     return [int(word) for word in done.stdout.split()]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+@of_glibc
 def test_freed_memory_stays_unless_the_user_chose_otherwise():
     assert printed(OF_A_PROGRAM, "kept")[0] < 2**25 < printed(OF_A_PROGRAM, "not")[0]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_nothing_is_set_where_the_user_set_something():
     script = """
 import ctypes
@@ -75,7 +79,7 @@ print(before - kept, kept - resident())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+@of_glibc
 def test_kept_memory_goes_back_when_told_to():
     at_once, when_told = printed(GIVEN_BACK, "kept")
     assert at_once < 10**7 < 10**8 < when_told
