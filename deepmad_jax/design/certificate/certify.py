@@ -8,6 +8,7 @@ close the gap, a second one begins, whose boxes are bounded over their whole net
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 
@@ -131,6 +132,11 @@ class _Trees:
         self.prepared = prepared
         self.trees = [Tree(prepared, incumbent)]
 
+    @functools.cached_property
+    def chain(self) -> Chain:
+        """Of the problem; laid out once, and only where it is asked for."""
+        return Chain(self.prepared)
+
     @property
     def best(self) -> Tree:
         """The tree of the lowest bound."""
@@ -160,9 +166,8 @@ class _Trees:
         first, *others = self.trees
         if not others and first.grown:
             gap = gap_below(first.upper_bound(), first.incumbent)
-            chain = Chain(self.prepared)
-            if gap > STALLED and chain.terms.fits:
-                self.trees.append(Tree(self.prepared, first.incumbent, chain))
+            if gap > STALLED and self.chain.terms.fits:
+                self.trees.append(Tree(self.prepared, first.incumbent, self.chain))
                 self.begin()
                 return np.zeros((0, self.prepared.layout.size))
         behind = others and RELAXED_A_CHAINED * others[0].nodes < first.nodes
