@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.step import Prepared, Spec, peak_rss, seconds_of
-from deepmad_jax.freed_memory import keep_freed_memory
+from deepmad_jax.freed_memory import give_freed_memory_back, keep_freed_memory
 
 
 class Worker:
@@ -87,6 +87,7 @@ def work(spec: Spec) -> None:
         return
     imported = {"rss_after_imports_bytes": peak_rss()}
     prepared = prepare(spec)
+    give_freed_memory_back()
     _forget_peak_rss()
     # The second step may still tune or allocate; the third tells how many make a round.
     prepared.run(1)

@@ -85,6 +85,7 @@ def fit(
             if not logbook.holds("eval", first - 1):
                 logbook.write(line | best.summary())
             window.restart_clock()
+        has_evaluated = False
         for step in range(first, plan.total_steps + 1):
             trace.before_step()
             waited = ahead.waited_seconds
@@ -109,6 +110,9 @@ def fit(
                     best.after(step, line)
                     logbook.write(line | best.summary())
                     unevaluated = False
+                    if not has_evaluated:
+                        give_freed_memory_back()
+                    has_evaluated = True
             stopping = unevaluated or sigterm.came()
             if plan.saves_at(step) or stopping:
                 # With the metrics since the last line, so that a resumed run writes the line that

@@ -17,6 +17,7 @@ import optax
 from deepmad_jax.config import TrainConfig
 from deepmad_jax.train.plan import Plan
 from deepmad_jax.train.sparsity import sparse
+from deepmad_jax.train.update import Elementwise
 
 
 def make_schedule(config: TrainConfig, plan: Plan) -> optax.Schedule:
@@ -34,7 +35,13 @@ def make_schedule(config: TrainConfig, plan: Plan) -> optax.Schedule:
     cosine = optax.cosine_decay_schedule(
         peak, max(plan.total_steps - plan.cooldown_steps, 1), alpha=end / peak if peak else 0.0
     )
-    return lambda step: jnp.where(step < plan.warmup_steps, warmup(step), cosine(step))
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+        rate = jnp.where(step < plan.warmup_steps, warmup(step), cosine(step))
+        # A value by itself: XLA would compute the cosine anew for every number it multiplies.
+        return jax.lax.optimization_barrier(rate)
+
+    return schedule
 
 
 def make_optimizer(
@@ -70,6 +77,8 @@ def make_optimizer(
     if config.layer_decay < 1.0:
         steps.append(_scale_blocks(config.layer_decay))
     every = optax.chain(*steps)
+    if config.optimizer != "lamb" and config.clip_norm is None and config.layer_decay == 1.0:
+        every = Elementwise(*every)
     if not config.sparsity:
         return every
     moves = (config.sparsity, config.sparsity_every, config.sparsity_moved)

@@ -26,6 +26,7 @@ from deepmad_jax.train.gradients import (
 )
 from deepmad_jax.train.mesh import place, replicated, split_by_image
 from deepmad_jax.train.state import PyTree, TrainState, updated_average
+from deepmad_jax.train.update import updated
 
 SumsFn = Callable[[PyTree, PyTree, Batch], Metrics]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -81,16 +82,13 @@ def make_train_step(
         (loss, (batch_stats, metrics)), grads = gradient_fn(
             state.params, state.batch_stats, batch, key
         )
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params, opt_state, squares = updated(optimizer, grads, state.opt_state, state.params, mesh)
         ema = state.ema
         if ema is not None and ema_decay is not None:
             ema = updated_average(ema, (params, batch_stats), state.step, ema_decay)
         metrics |= {
             "loss": loss,
-            "gradient_norm": optax.tree.norm(grads),
-            "parameter_norm": optax.tree.norm(params),
-            "update_norm": optax.tree.norm(updates),
+            **{f"{name}_norm": jnp.sqrt(square) for name, square in squares.items()},
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
         return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
