@@ -83,3 +83,20 @@ print(before - kept, kept - resident())
 def test_kept_memory_goes_back_when_told_to():
     at_once, when_told = printed(GIVEN_BACK, "kept")
     assert at_once < 10**7 < 10**8 < when_told
+
+
+FRAGMENTS = """
+pieces = [bytes(30_000 + i) for i in range(2000)]
+end = max(map(id, pieces))
+del pieces[::2]
+if sys.argv[1] == "kept":
+    give_freed_memory_back()
+new = [bytes(30_000) for _ in range(500)]
+print(sum(id(piece) < end for piece in new))
+"""
+
+
+@of_glibc
+def test_fragments_are_looked_at_no_more_once_memory_went_back():
+    assert printed(FRAGMENTS, "not")[0] > 400
+    assert printed(FRAGMENTS, "kept")[0] < 100

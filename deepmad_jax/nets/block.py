@@ -20,6 +20,7 @@ from deepmad_jax.arch.rows import along_axes
 from deepmad_jax.nets import tokens
 from deepmad_jax.nets.batch_norm import BatchNorm
 from deepmad_jax.nets.cpu_conv import conv_for_cpu
+from deepmad_jax.nets.max_pool import max_pool
 
 EPSILON = 1e-5
 """Added to the variance by every BatchNorm, as PyTorch does."""
@@ -98,6 +99,7 @@ class Block(nnx.Module):
     ):
         settings = _Settings(rngs, dtype, batch_norm_momentum, cpu_convs, axes)
         self.dtype = dtype
+        self.cpu_convs = cpu_convs
         self.frozen = False
         self.plan = tuple(zip(layer_names(layers), layers, strict=True))
         self.layers = nnx.Dict(
@@ -146,7 +148,10 @@ class Block(nnx.Module):
             elif layer.kind == "pool":
                 value = average_pool(value, along_axes(layer.kernel))
             elif layer.kind == "max_pool":
-                value = nnx.max_pool(value, (3, 3), (2, 2), ((1, 1), (1, 1)))
+                if self.cpu_convs:
+                    value = max_pool(value)
+                else:
+                    value = nnx.max_pool(value, (3, 3), (2, 2), ((1, 1), (1, 1)))
             elif layer.kind == "mean":
                 main = branches["main"]
                 pixels = tuple(range(1, main.ndim - 1))

@@ -27,10 +27,16 @@ from jax import lax
 
 from deepmad_jax.nets import large_conv, small_conv
 from deepmad_jax.nets.pixel_dot import pixel_dot
-from deepmad_jax.nets.taps import Pads, every, outputs, padded, spread, taps, within_reach
-
-LAYOUT = ("NHWC", "HWIO", "NHWC")
-"""Of images, kernels and results, as in all of `nets`."""
+from deepmad_jax.nets.taps import (
+    LAYOUT,
+    Pads,
+    every,
+    outputs,
+    padded,
+    spread,
+    taps,
+    within_reach,
+)
 
 LAYOUTS = {4: LAYOUT, 5: ("NDHWC", "DHWIO", "NDHWC")}
 """By the axes of a batch: of images, and of clips."""
@@ -73,6 +79,11 @@ def conv_for_cpu(
         if groups == 1 and small_conv.suits(size, x.shape[1:3], strides, pads):
             precision = others.get("precision")
             return small_conv.small_conv(x, kernel, tuple(strides), pads, precision)
+        if groups == 1 and small_conv.suits_wide(
+            len(x), size, x.shape[1:3], strides, pads, kernel.shape[-1]
+        ):
+            precision = others.get("precision")
+            return small_conv.wide_conv(x, kernel, tuple(strides), pads, precision)
     return lax.conv_general_dilated(
         x, kernel, strides, padding, feature_group_count=groups, **others
     )

@@ -1,19 +1,29 @@
-"""Convs of maps with no more pixels than the kernel has taps, as products of two matrices.
+"""Convs of few pixels, as products of two matrices.
 
-XLA takes such a conv's kernel for the image and its image for the kernel, which on a CPU runs far
-below what the core can do. Here every pixel's neighbourhood is laid out as a row, over the taps
-that meet the map at all, and the rows are multiplied with the kernel:
+**Of fewer pixels than taps** (`small_conv`). XLA takes such a conv's kernel for the image and its
+image for the kernel, which on a CPU runs far below what the core can do. Here every pixel's
+neighbourhood is laid out as a row, over the taps that meet the map at all, and the rows are
+multiplied with the kernel:
 
-    y[p] = sum_t x[s p + t] w[t],    dx = the same of dy with zeros between its pixels, w reversed,
-    dw[t] = sum_p x[s p + t] dy[p].
+    y[p] = sum_t x[s p + t] w[t],    dw[t] = sum_p x[s p + t] dy[p].
+
+The gradient by the images is one product too, whose result is put where each tap stood:
+
+    dx[s p + t] += dy[p] w[t]^T.
+
+**Of fewer pixels than channels, about** (`wide_conv`). There `jax.lax` turns the kernel around for
+the images' gradient, which takes longer than to multiply with it: only that gradient is done so.
 
 Milliseconds of one core of a busy Intel Xeon with AVX-512 (jax 0.10.2, float32, eight images,
-2026-11-30), by `jax.lax` and so:
+2026-11-30 and 2026-12-01), by `jax.lax` and so:
 
-    5x5 kernel, channels        result          gradient by the images
-    3 x 3 pixels, 120           6.8 and 1.4       7.0 and 1.7
-    4 x 4 pixels, 128          40.4 and 2.0      40.6 and 2.9
-    3 x 3 pixels, 256         157.7 and 4.5     162.0 and 7.6
+    kernel and channels        result          gradient by the images
+    5x5, 3 x 3 pixels, 120      6.8 and 1.4       7.0 and 0.9
+    5x5, 4 x 4 pixels, 128     40.4 and 2.0      40.6 and 1.5
+    5x5, 3 x 3 pixels, 256    157.7 and 4.5     162.0 and 4.3
+    3x3, 3 x 3 pixels, 512                        6.0 and 2.5
+    3x3, 6 x 6 pixels, 256                        3.3 and 2.2
+    3x3, 6 x 6 pixels, 512, stride 2              5.3 and 2.5
 """
 
 import functools
@@ -23,13 +33,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from deepmad_jax.nets.pixel_dot import kernel_gradient
-from deepmad_jax.nets.taps import Pads, every, outputs, padded, spread, taps, within_reach
+from deepmad_jax.nets.taps import LAYOUT, Pads, every, outputs, padded, taps, within_reach
+
+PIXELS_A_CHANNEL = 2
+"""Pixels of a batch, for each channel of the result, up to which a conv is a `wide_conv`."""
 
 
 def suits(size: Sequence[int], shape: Sequence[int], strides: Sequence[int], pads: Pads) -> bool:
-    """Whether the kernel has more taps than the images, or the result, have pixels.
+    """Whether a `small_conv` is faster: more taps than the images, or the result, have pixels.
 
     The result is the image of the conv that gives the images' gradient.
     """
@@ -50,36 +64,120 @@ def small_conv(
         precision: of the products, as in `jax.lax.dot_general`.
     """
     kernel, pads = within_reach(kernel, x.shape[1:3], strides, pads)
-    return _conv(x, kernel, strides, pads, precision)
+    return _by_rows(x, kernel, strides, pads, precision)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _conv(
+def _by_rows(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, precision: Any
 ) -> jax.Array:
     rows = _rows(x, kernel, strides, pads)
     return jnp.dot(rows, kernel.reshape(-1, kernel.shape[-1]), precision=precision)
 
 
-def _forward(
+def _by_rows_forward(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, precision: Any
 ) -> Any:
-    return _conv(x, kernel, strides, pads, precision), (x, kernel)
+    return _by_rows(x, kernel, strides, pads, precision), (x, kernel)
 
 
-def _backward(
+def _by_rows_backward(
     strides: tuple[int, ...], pads: Pads, precision: Any, saved: Any, dy: jax.Array
 ) -> Any:
     x, kernel = saved
-    back = spread(dy, x.shape[1:3], kernel.shape[:2], strides, pads)
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    dx = _conv(back, turned, (1, 1), ((0, 0), (0, 0)), precision)
+    dx = _images_gradient(dy, kernel, x.shape[1:3], strides, pads, precision)
     # Rows anew: to keep them takes as many times the map as there are taps.
     rows = _rows(x, kernel, strides, pads)
     return dx, kernel_gradient(rows, dy, precision).reshape(kernel.shape)
 
 
-_conv.defvjp(_forward, _backward)
+_by_rows.defvjp(_by_rows_forward, _by_rows_backward)
+
+
+def suits_wide(
+    batch: int,
+    size: Sequence[int],
+    shape: Sequence[int],
+    strides: Sequence[int],
+    pads: Pads,
+    c_out: int,
+) -> bool:
+    """Whether a `wide_conv` is faster: about as many channels as the whole batch has pixels."""
+    around = [n + low + high for n, (low, high) in zip(shape, pads, strict=True)]
+    given = outputs(around, size, strides)
+    return min(given) > 0 and batch * math.prod(given) <= PIXELS_A_CHANNEL * c_out
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def wide_conv(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, precision: Any = None
+) -> jax.Array:
+    """As `small_conv`."""
+    return lax.conv_general_dilated(
+        x, kernel, strides, pads, dimension_numbers=LAYOUT, precision=precision
+    )
+
+
+def _wide_forward(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, precision: Any
+) -> Any:
+    return wide_conv(x, kernel, strides, pads, precision), (x, kernel)
+
+
+def _wide_backward(
+    strides: tuple[int, ...], pads: Pads, precision: Any, saved: Any, dy: jax.Array
+) -> Any:
+    x, kernel = saved
+    dx = _images_gradient(dy, kernel, x.shape[1:3], strides, pads, precision)
+    by_kernel = functools.partial(
+        lax.conv_general_dilated,
+        x,
+        window_strides=strides,
+        padding=pads,
+        dimension_numbers=LAYOUT,
+        precision=precision,
+    )
+    return dx, *jax.linear_transpose(by_kernel, kernel)(dy)
+
+
+wide_conv.defvjp(_wide_forward, _wide_backward)
+
+
+def _images_gradient(
+    dy: jax.Array,
+    kernel: jax.Array,
+    shape: Sequence[int],
+    strides: Sequence[int],
+    pads: Pads,
+    precision: Any,
+) -> jax.Array:
+    """Gradient by images of that height and width."""
+    wide = jnp.promote_types(dy.dtype, jnp.float32)
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    by_channel = (((3,), (1,)), ((), ()))
+    given = lax.dot_general(dy, matrix, by_channel, precision, preferred_element_type=wide)
+    # An array, else the product is computed anew for every tap.
+    shares = jnp.split(lax.optimization_barrier(given), math.prod(kernel.shape[:2]), axis=-1)
+    total = sum(
+        lax.pad(share, jnp.zeros((), wide), _around(tap, dy.shape[1:3], shape, strides, pads))
+        for tap, share in zip(taps(kernel), shares, strict=True)
+    )
+    return jnp.asarray(total, dy.dtype)
+
+
+def _around(
+    tap: Sequence[int],
+    given: Sequence[int],
+    shape: Sequence[int],
+    strides: Sequence[int],
+    pads: Pads,
+) -> list[tuple[int, int, int]]:
+    """How `jax.lax.pad` puts what one tap gives to each pixel of the result into images."""
+    sides = [
+        (i - low, n + low - i - ((out - 1) * stride + 1), stride - 1)
+        for i, (low, _), n, out, stride in zip(tap, pads, shape, given, strides, strict=True)
+    ]
+    return [(0, 0, 0), *sides, (0, 0, 0)]
 
 
 def _rows(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> jax.Array:

@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+"""Of images, kernels and results, as in all of `nets`."""
+
 Pads = tuple[tuple[int, int], ...]
 """Zeros before and after a map, by axis."""
 

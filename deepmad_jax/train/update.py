@@ -117,8 +117,8 @@ def _piece_by_piece(
         arguments = mapped(
             lambda a: lax.dynamic_slice_in_dim(a, start, piece), (grads, state, so_far.params)
         )
-        # Copied out first: rather than write where it still reads, XLA would copy whole arrays.
-        new = _whole(optimizer, *lax.optimization_barrier(arguments))
+        # All of a piece before any is written: XLA would copy arrays that it still has to read.
+        new = lax.optimization_barrier(_whole(optimizer, *arguments))
         put = mapped(
             lambda part, a: lax.dynamic_update_slice_in_dim(a, part, start, 0), new[:2], whole
         )

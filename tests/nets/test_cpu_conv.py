@@ -20,7 +20,9 @@ QUICKLY = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once."""
 
 CHANNELS = 6
-GROUPS = {"dense": 1, "grouped": 2, "depthwise": CHANNELS}
+GROUPS = {"dense": 1, "grouped": 2, "depthwise": CHANNELS, "wide": 1}
+RESULTS = dict.fromkeys(GROUPS, CHANNELS) | {"wide": 32}
+"""Channels of the result."""
 
 
 def pads(size):
@@ -50,6 +52,16 @@ TAKEN = [
     ("dense", 3, 1, (5, 4), "VALID"),
 ]
 """Kind, kernel size, stride, (height, width), padding: what is computed otherwise than by lax."""
+
+WIDE = [
+    ("wide", 3, 1, (5, 4), pads(3)),
+    ("wide", 3, 2, (7, 6), pads(3)),
+    ("wide", 5, 2, (11, 9), pads(5)),
+    ("wide", 2, 2, (5, 4), "SAME"),
+    ("wide", 2, 3, (5, 4), ((3, 0), (0, 4))),
+    ("wide", 3, 1, (7, 5), "VALID"),
+]
+"""About as many channels as pixels: lax computes the result and the kernel's gradient."""
 
 LEFT = [
     *(("dense", k, 1, (7, 6), pads(k)) for k in (3, 5)),
@@ -85,7 +97,7 @@ def arguments(case, dtype=np.float64):
     kind, size, _, shape, _ = case
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, *shape, CHANNELS)), dtype)
-    kernel = rng.normal(size=(size, size, CHANNELS // GROUPS[kind], CHANNELS))
+    kernel = rng.normal(size=(size, size, CHANNELS // GROUPS[kind], RESULTS[kind]))
     kernel = jnp.asarray(kernel, dtype)
     out = jax.eval_shape(function_of(theirs, case), x, kernel)
     return x, kernel, jnp.asarray(rng.normal(size=out.shape), dtype)
@@ -114,16 +126,16 @@ def all_results(conv):
     """Of every case taken, in float64, compiled as one program."""
 
     def run(inputs):
-        return [results(conv, case, *x) for case, x in zip(TAKEN, inputs, strict=True)]
+        return [results(conv, case, *x) for case, x in zip(TAKEN + WIDE, inputs, strict=True)]
 
     with jax.enable_x64(True):
-        inputs = [arguments(case) for case in TAKEN]
+        inputs = [arguments(case) for case in TAKEN + WIDE]
         return compiled(run, inputs)
 
 
-@pytest.mark.parametrize("case", TAKEN, ids=str)
+@pytest.mark.parametrize("case", TAKEN + WIDE, ids=str)
 def test_result_and_gradients_are_those_of_lax(case):
-    place = TAKEN.index(case)
+    place = (TAKEN + WIDE).index(case)
     found, expected = (all_results(conv)[place] for conv in (ours, theirs))
     assert {value.dtype for value in found.values()} == {np.dtype("float64")}
     assert_close(found, expected, rtol=1e-12)
@@ -135,12 +147,20 @@ def test_convs_in_these_forms_are_no_convs_and_others_are_left_as_they_are():
 
     for case in TAKEN:
         assert count_equations(program(ours, case).jaxpr, "conv_general_dilated") == 0, case
+    for case in WIDE:
+        assert count_equations(program(ours, case).jaxpr, "conv_general_dilated") == 2, case
     for case in LEFT:
         assert str(program(ours, case)) == str(program(theirs, case)), case
 
 
 @pytest.mark.parametrize(
-    "case", [("depthwise", 7, 1, (12, 12), pads(7)), ("dense", 7, 1, (5, 5), pads(7))], ids=str
+    "case",
+    [
+        ("depthwise", 7, 1, (12, 12), pads(7)),
+        ("dense", 7, 1, (5, 5), pads(7)),
+        ("wide", 3, 1, (4, 4), pads(3)),
+    ],
+    ids=str,
 )
 def test_bfloat16_adds_up_in_float32(case):
     inputs = arguments(case, jnp.bfloat16)
