@@ -3,7 +3,8 @@
 On one CPU an update waits for memory: parameters, gradients and moments are many times the
 processor's cache, and taken as whole arrays they are read anew for the moments, the parameters and
 every norm. There an `Elementwise` optimiser gets large arrays a piece at a time, and a piece stays
-in the cache until all is done with it: 46 ms in place of 90 for ResNet-50 by SGD.
+in the cache until all is done with it: 43 ms in place of 90 for ResNet-50 by SGD, 66 in place of
+129 by AdamW (one core of an Intel Xeon with AVX-512, jax 0.10.2, 2026-12-01).
 """
 
 from collections.abc import Callable
@@ -35,7 +36,7 @@ class Updated(NamedTuple):
 
     Attributes:
         params, opt_state: the new ones.
-        squares: sums of squares over all parameters, float32 scalars: of ``gradient``, of the new
+        squares: sums of squares over all parameters, scalars: of ``gradient``, of the new
             ``parameter`` and of ``update``.
     """
 
@@ -124,7 +125,7 @@ def _piece_by_piece(
         )
         return Updated(*put, jax.tree.map(jnp.add, so_far.squares, new.squares))
 
-    none = dict.fromkeys(("gradient", "parameter", "update"), jnp.float32(0.0))
+    none = dict.fromkeys(("gradient", "parameter", "update"), jnp.zeros((), array.dtype))
     new = lax.fori_loop(0, array.size // piece, body, Updated(params, first_state, none))
     return Updated(*mapped(lambda a: a.reshape(array.shape), new[:2]), new.squares)
 
