@@ -22,19 +22,20 @@ in the same run: a large matmul in the computation's dtype and adding one to a l
 better of the two frameworks in each.
 
 On one core of a two-core Intel Xeon with AVX-512, the other one busy, jax 0.10.2 beside torch
-2.13.0, float32, batches of 8 at 96 pixels, five rounds, of DeepMAD-R50 nine (2026-11-30;
-``results/train_step_cpu_2026-11-30.json`` has commands and rounds):
+2.13.0, float32, batches of 8 at 96 pixels, seven rounds (2026-12-01;
+``results/train_step_cpu_2026-12-01.json`` has the command and every round):
 
     network      step   ours ms torch ms ours / torch  ours CPU ms torch CPU ms ours / torch
-    resnet50     train    657.0    582.7         0.89        656.6        581.9         0.89
-    resnet50     eval     153.6    159.8         1.04        153.3        159.4         1.04
-    deepmad_r50  train    574.0    527.5         0.92        574.0        527.3         0.92
-    deepmad_r50  eval     137.2    133.4         0.97        137.1        133.2         0.97
-    deepmad_29m  train   1128.2   1503.5         1.33       1126.8       1498.8         1.33
-    deepmad_29m  eval     496.3    503.6         1.01        249.1        251.7         1.01
+    resnet50     train    435.1    433.6         1.00        432.8        431.1         1.00
+    resnet50     eval     110.3    119.4         1.08        109.8        119.1         1.08
+    deepmad_r50  train    455.6    434.5         0.95        454.0        431.2         0.95
+    deepmad_r50  eval     117.1    109.3         0.93        116.2        108.5         0.93
+    deepmad_29m  train    992.6   1451.5         1.46        988.6       1441.0         1.46
+    deepmad_29m  eval     196.9    201.4         1.02        196.9        201.3         1.02
 
-Both sides keep freed memory (`deepmad_jax/freed_memory.py`). ``--cpu-convs=false`` does without the
-convs' forms for a CPU (`deepmad_jax/nets/cpu_conv.py`).
+Both sides keep freed memory (`deepmad_jax/freed_memory.py`). Ours also computes the norms of the
+gradients, parameters and updates, which a run logs; the peer does not. ``--cpu-convs=false`` does
+without the convs' forms for a CPU (`deepmad_jax/nets/cpu_conv.py`).
 
 On GPU, where the target is 1.15: not yet run.
 """
