@@ -15,15 +15,15 @@ ROOT = PROJECT / "deepmad_jax"
 # Package or module -> what it may import of ours besides itself, errors, fields and paths.
 ALLOWED = {
     "arch": set(),
-    "design": {"arch", "compiler_options"},
+    "design": {"arch", "compiler_options", "cores"},
     "nets": {"arch"},
     "interop": {"arch", "nets"},
     "paper": {"arch"},
     "report": {"arch", "paper"},
     "config": {"arch", "design", "paper"},
-    "data": {"config"},
+    "data": {"config", "cores"},
     "measure": {"arch", "compiler_options", "config", "design", "nets"},
-    "train": {"compiler_options", "config", "freed_memory"},
+    "train": {"compiler_options", "config", "cores", "freed_memory"},
     "tasks": {"arch", "config", "data", "fetched", "interop", "nets", "train", "trained"},
     "fetched": {"data"},
     "trained": {"arch", "interop", "nets", "train"},
@@ -39,6 +39,7 @@ ALLOWED = {
     "interrupts": set(),
     "compiled": set(),
     "compiler_options": set(),
+    "cores": set(),
     "freed_memory": set(),
     "main": {"compiled", "config", "freed_memory", "interrupts", "jobs", "processes"},
     "cli": {

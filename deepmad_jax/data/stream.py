@@ -27,6 +27,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from deepmad_jax.cores import available_cores
 from deepmad_jax.data.chunks import Chunk, EvalChunks, Reading, Samples, TrainChunks
 from deepmad_jax.data.corrupt import Tally, Unlabelled
 from deepmad_jax.data.dataset import Source
@@ -145,7 +146,7 @@ def _read(chunks: Any, share: int, workers: int, first_batch: int) -> grain.Data
         )
     else:
         # Threads that share one core cost a twentieth of it.
-        threads = min(READ_THREADS, _cores())
+        threads = min(READ_THREADS, len(available_cores()))
         moving = stream.to_iter_dataset(grain.ReadOptions(threads, READ_THREADS))
     # A chunk of a worker lies in shared memory until it is copied; who keeps a batch would keep it.
     if in_batch > 1 or workers:
@@ -168,13 +169,6 @@ def _end_with_the_main_process() -> None:
     if main is not None:
         main.join()
         os._exit(1)
-
-
-def _cores() -> int:
-    """Those that this process may use; fewer than the machine's where it is pinned."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _join(chunks: Sequence[Chunk]) -> Chunk:

@@ -16,11 +16,13 @@ import optax
 from jax import lax
 from jax.sharding import Mesh
 
+from deepmad_jax.cores import available_cores
+
 PyTree = Any
 _PIECE = 2**15
-"""Numbers of a piece at most: with its gradient and its moments half a megabyte."""
+"""Numbers of a piece at most, for each core: with gradient and moments half a megabyte."""
 _LEAST_PIECE = 2**12
-"""Numbers of a piece at least: of fewer, its loop costs more than it saves."""
+"""Numbers of a piece at least, for each core: of fewer, its loop costs more than it saves."""
 
 
 class Elementwise(optax.GradientTransformation):
@@ -138,6 +140,7 @@ def _only(tree: PyTree, indices: list[int]) -> PyTree:
 
 def _piece_of(size: int) -> int:
     """Numbers of one of several equal pieces of an array, 0 where it stays whole."""
-    counts = range(-(-size // _PIECE), size // _LEAST_PIECE + 1)
+    cores = len(available_cores())
+    counts = range(-(-size // (cores * _PIECE)), size // (cores * _LEAST_PIECE) + 1)
     count = next((n for n in counts if size % n == 0), 1)
     return size // count if count > 1 else 0

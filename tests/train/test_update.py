@@ -26,6 +26,7 @@ IN_PIECES = 2
 def small_pieces(monkeypatch):
     monkeypatch.setattr(update, "_PIECE", 12)
     monkeypatch.setattr(update, "_LEAST_PIECE", 5)
+    monkeypatch.setattr(update, "available_cores", lambda: [0])
 
 
 def arrays(seed):
@@ -103,3 +104,8 @@ def test_arrays_on_several_devices_stay_whole():
 )
 def test_pieces_are_equal_and_neither_large_nor_small(size, piece):
     assert update._piece_of(size) == piece
+
+
+def test_several_cores_share_a_piece(monkeypatch):
+    monkeypatch.setattr(update, "available_cores", lambda: [0, 1])
+    assert [update._piece_of(size) for size in (24, 48, 60)] == [0, 24, 20]

@@ -22,10 +22,11 @@ from tqdm import tqdm
 
 from deepmad_jax.arch.layers import layer_table
 from deepmad_jax.arch.rows import is_main_path
+from deepmad_jax.cores import available_cores
 from deepmad_jax.design.program.levels import levels_of
 from deepmad_jax.design.program.problem import Problem
 from deepmad_jax.design.studies.settings import Part, Sweep
-from deepmad_jax.design.studies.workers import available_cores, one_core_each
+from deepmad_jax.design.studies.workers import one_core_each
 from deepmad_jax.errors import InfeasibleProblem
 
 KEYS = ("macs", "params", "rho", "resolution")

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+from deepmad_jax.cores import available_cores
+
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -44,13 +46,6 @@ def one_core_each(
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def available_cores() -> list[int]:
-    """The cores this process may run on; -1 for each where the system does not say."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return [-1] * (os.cpu_count() or 1)
 
 
 def _start(cores: Any, prepare: Callable[..., None] | None, args: tuple[Any, ...]) -> None:
