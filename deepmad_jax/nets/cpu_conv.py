@@ -76,14 +76,9 @@ def conv_for_cpu(
                 return large_conv.fourier_conv(x, kernel, pads)
             kernel, pads = within_reach(kernel, x.shape[1:3], strides, pads)
             return _depthwise(x, kernel, tuple(strides), pads)
-        if groups == 1 and small_conv.suits(size, x.shape[1:3], strides, pads):
-            precision = others.get("precision")
-            return small_conv.small_conv(x, kernel, tuple(strides), pads, precision)
-        if groups == 1 and small_conv.suits_wide(
-            len(x), size, x.shape[1:3], strides, pads, kernel.shape[-1]
-        ):
-            precision = others.get("precision")
-            return small_conv.wide_conv(x, kernel, tuple(strides), pads, precision)
+        form = small_conv.form_of(x.shape, kernel.shape, strides, pads)
+        if groups == 1 and form is not None:
+            return form(x, kernel, tuple(strides), pads, others.get("precision"))
     return lax.conv_general_dilated(
         x, kernel, strides, padding, feature_group_count=groups, **others
     )

@@ -28,7 +28,7 @@ Milliseconds of one core of a busy Intel Xeon with AVX-512 (jax 0.10.2, float32,
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -36,20 +36,41 @@ import jax.numpy as jnp
 from jax import lax
 
 from deepmad_jax.nets.pixel_dot import kernel_gradient
-from deepmad_jax.nets.taps import LAYOUT, Pads, outputs, padded, taps, within_reach
+from deepmad_jax.nets.taps import (
+    LAYOUT,
+    Pads,
+    every,
+    outputs,
+    padded,
+    placed,
+    taps,
+    within_reach,
+)
 
 PIXELS_A_CHANNEL = 2
 """Pixels of a batch, for each channel of the result, up to which a conv is a `wide_conv`."""
 
 
-def suits(size: Sequence[int], shape: Sequence[int], strides: Sequence[int], pads: Pads) -> bool:
-    """Whether a `small_conv` is faster: more taps than the images, or the result, have pixels.
+def form_of(
+    images: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Pads
+) -> Callable[..., jax.Array] | None:
+    """`small_conv` or `wide_conv` where that is faster than `jax.lax`.
 
-    The result is the image of the conv that gives the images' gradient.
+    A kernel has more taps than pixels where the images have fewer, or the result: it is the image
+    of the conv that gives the images' gradient.
+
+    Args:
+        images, kernel: shapes of the conv's arguments.
+        strides, pads: on both axes.
     """
+    (batch, *shape, _), (*size, _, c_out) = images, kernel
     around = [n + low + high for n, (low, high) in zip(shape, pads, strict=True)]
     given = outputs(around, size, strides)
-    return min(given) > 0 and math.prod(size) > min(math.prod(shape), math.prod(given))
+    if min(given) <= 0:
+        return None
+    if math.prod(size) > min(math.prod(shape), math.prod(given)):
+        return small_conv
+    return wide_conv if batch * math.prod(given) <= PIXELS_A_CHANNEL * c_out else None
 
 
 def small_conv(
@@ -64,83 +85,63 @@ def small_conv(
         precision: of the products, as in `jax.lax.dot_general`.
     """
     kernel, pads = within_reach(kernel, x.shape[1:3], strides, pads)
-    return _by_rows(x, kernel, strides, pads, precision)
+    return _conv(x, kernel, strides, pads, precision, True)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _by_rows(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, precision: Any
-) -> jax.Array:
-    rows = _rows(x, kernel, strides, pads)
-    return jnp.dot(rows, kernel.reshape(-1, kernel.shape[-1]), precision=precision)
-
-
-def _by_rows_forward(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, precision: Any
-) -> Any:
-    return _by_rows(x, kernel, strides, pads, precision), (x, kernel)
-
-
-def _by_rows_backward(
-    strides: tuple[int, ...], pads: Pads, precision: Any, saved: Any, dy: jax.Array
-) -> Any:
-    x, kernel = saved
-    dx = _images_gradient(dy, kernel, x.shape[1:3], strides, pads, precision)
-    # Rows anew: to keep them takes as many times the map as there are taps.
-    rows = _rows(x, kernel, strides, pads)
-    return dx, kernel_gradient(rows, dy, precision).reshape(kernel.shape)
-
-
-_by_rows.defvjp(_by_rows_forward, _by_rows_backward)
-
-
-def suits_wide(
-    batch: int,
-    size: Sequence[int],
-    shape: Sequence[int],
-    strides: Sequence[int],
-    pads: Pads,
-    c_out: int,
-) -> bool:
-    """Whether a `wide_conv` is faster: about as many channels as the whole batch has pixels."""
-    around = [n + low + high for n, (low, high) in zip(shape, pads, strict=True)]
-    given = outputs(around, size, strides)
-    return min(given) > 0 and batch * math.prod(given) <= PIXELS_A_CHANNEL * c_out
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def wide_conv(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, precision: Any = None
 ) -> jax.Array:
     """As `small_conv`."""
-    return lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=LAYOUT, precision=precision
-    )
+    return _conv(x, kernel, strides, pads, precision, False)
 
 
-def _wide_forward(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, precision: Any
-) -> Any:
-    return wide_conv(x, kernel, strides, pads, precision), (x, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, ...],
+    pads: Pads,
+    precision: Any,
+    by_rows: bool,
+) -> jax.Array:
+    """By rows, or as `jax.lax` does it."""
+    if by_rows:
+        rows = _rows(x, kernel, strides, pads)
+        return jnp.dot(rows, kernel.reshape(-1, kernel.shape[-1]), precision=precision)
+    return _of_lax(x, kernel, strides, pads, precision)
 
 
-def _wide_backward(
-    strides: tuple[int, ...], pads: Pads, precision: Any, saved: Any, dy: jax.Array
+def _forward(x: jax.Array, kernel: jax.Array, *settings: Any) -> Any:
+    return _conv(x, kernel, *settings), (x, kernel)
+
+
+def _backward(
+    strides: tuple[int, ...],
+    pads: Pads,
+    precision: Any,
+    by_rows: bool,
+    saved: Any,
+    dy: jax.Array,
 ) -> Any:
     x, kernel = saved
     dx = _images_gradient(dy, kernel, x.shape[1:3], strides, pads, precision)
-    by_kernel = functools.partial(
-        lax.conv_general_dilated,
-        x,
-        window_strides=strides,
-        padding=pads,
-        dimension_numbers=LAYOUT,
-        precision=precision,
+    if by_rows:
+        # Rows anew: to keep them takes as many times the map as there are taps.
+        rows = _rows(x, kernel, strides, pads)
+        return dx, kernel_gradient(rows, dy, precision).reshape(kernel.shape)
+    of_kernel = jax.linear_transpose(lambda w: _of_lax(x, w, strides, pads, precision), kernel)
+    return dx, *of_kernel(dy)
+
+
+_conv.defvjp(_forward, _backward)
+
+
+def _of_lax(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads, precision: Any
+) -> jax.Array:
+    return lax.conv_general_dilated(
+        x, kernel, strides, pads, dimension_numbers=LAYOUT, precision=precision
     )
-    return dx, *jax.linear_transpose(by_kernel, kernel)(dy)
-
-
-wide_conv.defvjp(_wide_forward, _wide_backward)
 
 
 def _images_gradient(
@@ -159,25 +160,10 @@ def _images_gradient(
     # An array, else the product is computed anew for every tap.
     shares = jnp.split(lax.optimization_barrier(given), math.prod(kernel.shape[:2]), axis=-1)
     total = sum(
-        lax.pad(share, jnp.zeros((), wide), _around(tap, dy.shape[1:3], shape, strides, pads))
+        placed(share, tap, shape, strides, pads)
         for tap, share in zip(taps(kernel), shares, strict=True)
     )
     return jnp.asarray(total, dy.dtype)
-
-
-def _around(
-    tap: Sequence[int],
-    given: Sequence[int],
-    shape: Sequence[int],
-    strides: Sequence[int],
-    pads: Pads,
-) -> list[tuple[int, int, int]]:
-    """How `jax.lax.pad` puts what one tap gives to each pixel of the result into images."""
-    sides = [
-        (i - low, n + low - i - ((out - 1) * stride + 1), stride - 1)
-        for i, (low, _), n, out, stride in zip(tap, pads, shape, given, strides, strict=True)
-    ]
-    return [(0, 0, 0), *sides, (0, 0, 0)]
 
 
 def _rows(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads) -> jax.Array:
@@ -185,11 +171,8 @@ def _rows(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], pads: Pads)
     around, (rows, columns) = padded(x, pads), kernel.shape[:2]
     height, width = outputs(around.shape[1:3], (rows, columns), strides)
     # By columns, then by rows: the pieces of all taps take XLA twice as long to compile.
-    beside = [_apart(around, first, width, strides[1], axis=2) for first in range(columns)]
+    whole = (around.shape[1], width)
+    beside = [every(around, (0, first), whole, (1, strides[1])) for first in range(columns)]
     around = jnp.concatenate(beside, axis=-1)
-    below = [_apart(around, first, height, strides[0], axis=1) for first in range(rows)]
+    below = [every(around, (i, 0), (height, width), (strides[0], 1)) for i in range(rows)]
     return jnp.concatenate(below, axis=-1)
-
-
-def _apart(x: jax.Array, first: int, count: int, stride: int, axis: int) -> jax.Array:
-    return lax.slice_in_dim(x, first, first + (count - 1) * stride + 1, stride, axis)

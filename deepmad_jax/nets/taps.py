@@ -69,6 +69,30 @@ def spread(
     return lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *around, (0, 0, 0)])
 
 
+def placed(
+    share: jax.Array,
+    tap: Sequence[int],
+    shape: Sequence[int],
+    strides: Sequence[int],
+    pads: Pads,
+) -> jax.Array:
+    """Images of zeros with one tap's share of every pixel of a result where the tap met them.
+
+    Args:
+        share: shape (batch, H, W, channels) of the result's height and width.
+        tap: row and column.
+        shape: height and width of the images.
+        strides, pads: of the conv.
+    """
+    around = [
+        (i - low, n + low - i - ((out - 1) * stride + 1), stride - 1)
+        for i, (low, _), n, out, stride in zip(
+            tap, pads, shape, share.shape[1:3], strides, strict=True
+        )
+    ]
+    return lax.pad(share, jnp.zeros((), share.dtype), [(0, 0, 0), *around, (0, 0, 0)])
+
+
 def within_reach(
     kernel: jax.Array, shape: Sequence[int], strides: Sequence[int], pads: Pads
 ) -> tuple[jax.Array, Pads]:
