@@ -17,12 +17,9 @@ _MOST = 2**31 - 1
 _FRAGMENT = 2**14
 """Bytes of the smallest fragment put aside: smaller ones are found at once, and many."""
 
-_TIMES = 2
-"""How often fragments are put aside: after a train step's compilation and an evaluation's. Each
-time takes up to 50 MB, which a process that trains a hundred networks must not lose for each."""
-
 _kept = False
-_times_put_aside = 0
+_aside: list[int] = []
+"""Addresses of what was put aside."""
 
 
 def keep_freed_memory() -> None:
@@ -54,17 +51,21 @@ def give_freed_memory_back() -> None:
     DeepMAD-29M's train step, eight images of 96 pixels, then takes 4.1 in place of 5.6 GB. Does
     nothing where `keep_freed_memory` did nothing.
     """
-    global _times_put_aside
-    if _kept:
-        libc = ctypes.CDLL(None)
-        libc.malloc_trim(0)
-        if _times_put_aside < _TIMES:
-            _times_put_aside += 1
-            _put_fragments_aside(libc)
+    if not _kept:
+        return
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
+    # Those of before first: a process that trains many networks keeps no more than one's.
+    while _aside:
+        libc.free(_aside.pop())
+    libc.malloc_trim(0)
+    _put_fragments_aside(libc)
 
 
 def _put_fragments_aside(libc: ctypes.CDLL) -> None:
-    """Takes what is free between other memory from the C library's lists, for good.
+    """Takes what is free between other memory from the C library's lists.
 
     A compilation leaves thousands of such fragments, and whatever XLA asks for after it is sought
     among them: for 5 microseconds in place of 0.5, by each of 5,000 ops. A train step of
@@ -72,9 +73,6 @@ def _put_fragments_aside(libc: ctypes.CDLL) -> None:
     2026-12-01). Their pages have gone to the system; only their addresses are lost, and a page for
     the entry of each: 50 MB there.
     """
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
-    libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
     size = 2**30
     end = libc.malloc(size)  # larger than what is free anywhere but at the heap's end
     libc.free(end)
@@ -82,6 +80,6 @@ def _put_fragments_aside(libc: ctypes.CDLL) -> None:
         return  # the heap has no room to grow
     while size >= _FRAGMENT:
         while (found := libc.malloc(size)) and found < end:
-            pass
+            _aside.append(found)
         libc.free(found)
         size = size * 15 // 16

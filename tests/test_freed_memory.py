@@ -100,3 +100,24 @@ print(sum(id(piece) < end for piece in new))
 def test_fragments_are_looked_at_no_more_once_memory_went_back():
     assert printed(FRAGMENTS, "not")[0] > 400
     assert printed(FRAGMENTS, "kept")[0] < 100
+
+
+AGAIN = """
+from deepmad_jax import freed_memory
+aside = []
+for _ in range(4):
+    pieces = [bytes(30_000 + i) for i in range(2000)]
+    last = bytes(30_000)
+    del pieces[::2]
+    give_freed_memory_back()
+    aside.append(len(freed_memory._aside))
+    del pieces, last
+print(*aside)
+"""
+
+
+@of_glibc
+def test_what_was_put_aside_is_free_again_the_next_time():
+    counts = printed(AGAIN, "kept")
+    assert counts[0] > 900
+    assert max(counts) < 2 * counts[0]
