@@ -70,7 +70,9 @@ def form_of(
         return None
     if math.prod(size) > min(math.prod(shape), math.prod(given)):
         return small_conv
-    return wide_conv if batch * math.prod(given) <= PIXELS_A_CHANNEL * c_out else None
+    # An export's batch may be of any size.
+    is_wide = isinstance(batch, int) and batch * math.prod(given) <= PIXELS_A_CHANNEL * c_out
+    return wide_conv if is_wide else None
 
 
 def small_conv(

@@ -193,6 +193,15 @@ def test_what_no_block_asks_for_is_left_to_lax(others):
     assert str(left) == str(expected)
 
 
+@pytest.mark.parametrize("case", [WIDE[0], TAKEN[0], LEFT[0]], ids=str)
+def test_a_batch_may_be_of_any_size(case):
+    x, kernel, _ = arguments(case, "float32")
+    any_size = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, ...", like=x.shape), x.dtype)
+    exported = jax.export.export(jax.jit(function_of(ours, case)))(any_size, kernel)
+    found, expected = exported.call(x, kernel), function_of(theirs, case)(x, kernel)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_gradients_hold_under_scan_checkpoint_and_vmap():
     """As where BatchNorm is by group, batches come in pieces and maps are computed again."""
     case = ("depthwise", 3, 2, (7, 6), pads(3))
