@@ -16,15 +16,17 @@ ROOT = PROJECT / "deepmad_jax"
 ALLOWED = {
     "arch": set(),
     "design": {"arch", "compiler_options", "cores"},
-    "nets": {"arch"},
+    "nets": {"arch", "unstacked"},
     "interop": {"arch", "nets"},
     "paper": {"arch"},
     "report": {"arch", "paper"},
     "config": {"arch", "design", "paper"},
     "data": {"config", "cores"},
     "measure": {"arch", "compiler_options", "config", "design", "nets"},
-    "train": {"compiler_options", "config", "cores", "freed_memory"},
-    "tasks": {"arch", "config", "data", "fetched", "interop", "nets", "train", "trained"},
+    "train": {"compiler_options", "config", "cores", "freed_memory", "unstacked"},
+    "tasks": {
+        *("arch", "config", "data", "fetched", "interop", "nets", "train", "trained", "unstacked"),
+    },
     "fetched": {"data"},
     "trained": {"arch", "interop", "nets", "train"},
     "library": {"arch", "design", "interop", "nets", "report", "trained"},
@@ -50,6 +52,7 @@ ALLOWED = {
     "fields": set(),
     "errors": set(),
     "paths": set(),
+    "unstacked": set(),
     "__init__": {"arch", "design", "library"},
 }
 

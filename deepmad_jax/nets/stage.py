@@ -3,7 +3,7 @@
 The repeated blocks are one `Block` whose arrays have shape ``(depth - 1, ...)``. They run as one
 `jax.lax.scan`, so that a stage is traced and compiled once whatever its depth, or as a Python loop
 over slices of the same arrays. The state has the same layout either way: a checkpoint of one loads
-into the other.
+into the other. The loop also takes a state whose stacks are `Unstacked`, and gives such statistics.
 """
 
 import functools
@@ -16,6 +16,7 @@ from flax import nnx
 
 from deepmad_jax.arch import Layer
 from deepmad_jax.nets.block import KEPT, Block, Pair
+from deepmad_jax.unstacked import Unstacked, blocks_of, is_unstacked
 
 SCAN_BY_BACKEND = {"cpu": False, "gpu": True, "tpu": True}
 """Whether repeated blocks are scanned where the caller does not say.
@@ -51,7 +52,7 @@ class Stage(nnx.Module):
         scan: bool,
         **settings: Any,
     ):
-        self.scan = scan
+        self.scan, self.repeats = scan, repeats
         self.apart = bool(settings.get("cpu_convs"))
         self.first = Block(first, **settings)
         self.rest = _stack(Block(rest, **settings), repeats) if repeats else None
@@ -77,9 +78,7 @@ class Stage(nnx.Module):
         # Only where it is read, so that the program of other networks stays what it was.
         odd = None
         if self.shifts:
-            # A frozen stage has no params.
-            repeats = jax.tree.leaves((params, stats))[0].shape[0]
-            odd = jnp.arange(repeats) % 2 == 0
+            odd = jnp.arange(self.repeats) % 2 == 0
         x, stats = run(step, x, (params, stats, None if keep is None else keep[1:], odd))
         if train and not self.rest.frozen:
             nnx.update(self.rest, stats)
@@ -109,18 +108,14 @@ def _loop(step: Callable, carry: Any, xs: Any, apart: bool = False) -> tuple[Any
     before anew in each, on a CPU, which took a seventh of DeepMAD-R50's train step and kept what
     every block adds (`compiler_options` makes barriers last).
     """
-    leaves, structure = jax.tree.flatten(xs)
+    leaves, structure = jax.tree.flatten(xs, is_leaf=is_unstacked)
     outs = []
-    for parts in zip(*map(_parts, leaves), strict=True):
+    for parts in zip(*map(blocks_of, leaves), strict=True):
         carry = jax.lax.optimization_barrier(carry) if apart else carry
         carry, out = step(carry, structure.unflatten(parts))
         outs.append(out)
-    return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outs)
-
-
-def _parts(x: jax.Array) -> list[jax.Array]:
-    """The array's entries. Their gradients are laid side by side, where indexing would add them."""
-    return [jnp.squeeze(part, 0) for part in jax.lax.split(x, (1,) * x.shape[0])]
+    together = Unstacked if any(map(is_unstacked, leaves)) else jnp.stack
+    return carry, jax.tree.map(lambda *leaves: together(leaves), *outs)
 
 
 def _stack(block: Block, repeats: int) -> Block:

@@ -31,6 +31,7 @@ from deepmad_jax.train import (
     state_sharding,
 )
 from deepmad_jax.train.step import LossFn
+from deepmad_jax.unstacked import stacked
 
 
 def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> TrainState:
@@ -98,10 +99,10 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
             for note in found.notes if found else ():
                 logbook.say(note)
             logbook.say(_opening(run, plan, start))
-            state = found.state if found else state
+            state = run.as_run(found.state if found else state, optimizer)
             # Not held while it trains: the loop donates the state.
             progress, found = (found.progress if found else {}), None
-            return fit(
+            state = fit(
                 state,
                 batches,
                 train_step=train_step,
@@ -117,6 +118,7 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
                 speed=Speed.here(task.macs(arch, config), settings.dtype, config.watch.peak_tflops),
                 profile_dir=workdir / "profile" if config.profile else None,
             )
+    return stacked(state)
 
 
 def evaluate(task: Task, config: Config, arch: Named, workdir: str | Path) -> dict[str, Any]:
@@ -147,7 +149,7 @@ def evaluate(task: Task, config: Config, arch: Named, workdir: str | Path) -> di
     for note in found.notes:
         print(note, flush=True)
     evaluator = task.evaluator(graphdef, run.data, config, run.mesh, Path(workdir))
-    numbers = evaluator(found.state)
+    numbers = evaluator(run.as_run(found.state, optimizer))
     line = {"split": "eval", "step": found.step, **numbers}
     record(workdir, line)
     return line

@@ -24,6 +24,7 @@ from deepmad_jax.train.restarts import count_start
 from deepmad_jax.train.speed import Speed
 from deepmad_jax.train.state import TrainState, create_state, variables_for_evaluation
 from deepmad_jax.train.step import make_eval_step, make_train_step
+from deepmad_jax.train.update import goes_one_by_one
 from deepmad_jax.train.window import Diverged
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "count_start",
     "create_state",
     "fit",
+    "goes_one_by_one",
     "make_eval_step",
     "make_mesh",
     "make_optimizer",

@@ -23,6 +23,7 @@ from deepmad_jax.train.logbook import Logbook
 from deepmad_jax.train.mesh import place, replicated, split_by_image
 from deepmad_jax.train.state import PyTree, TrainState
 from deepmad_jax.train.step import step_key
+from deepmad_jax.unstacked import stacked
 
 Maps = Callable[[PyTree, PyTree, Batch, jax.Array], dict[str, jax.Array]]
 """``(params, batch_stats, batch, key)`` to the activation maps of a training pass, by name."""
@@ -106,7 +107,7 @@ def make_statistics(
         in_shardings=(*(None for _ in arrays), None, split_by_image(mesh)),
         out_shardings=replicated(mesh),
     )
-    return lambda state, batch: compiled(*arrays, state, batch)
+    return lambda state, batch: compiled(*arrays, stacked(state), batch)
 
 
 def by_part(tree: PyTree) -> dict[str, list[Any]]:

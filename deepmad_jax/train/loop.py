@@ -26,6 +26,7 @@ from deepmad_jax.train.speed import Speed
 from deepmad_jax.train.state import TrainState
 from deepmad_jax.train.step import TrainStep
 from deepmad_jax.train.window import Window
+from deepmad_jax.unstacked import stacked
 
 
 def fit(
@@ -48,7 +49,7 @@ def fit(
     """The state after ``plan.total_steps``, going on from the step that ``state`` is at.
 
     Args:
-        state: donated.
+        state: donated; its stacked arrays may be `Unstacked`, they are saved stacked.
         batches: endless, at the place that belongs to the state.
         train_step: of `make_train_step`.
         evaluate: gives the numbers of an evaluation line.
@@ -118,7 +119,7 @@ def fit(
                 # With the metrics since the last line, so that a resumed run writes the line that
                 # an uninterrupted one would have written.
                 now = {"best": best.values, "window": window.values(), "unevaluated": unevaluated}
-                checkpoints.save(state, ahead, step, now, best.saved_at(step))
+                checkpoints.save(stacked(state), ahead, step, now, best.saved_at(step))
             checkpoints.check()
             if stopping:
                 logbook.say(f"SIGTERM: saving step {step}; the same command goes on from there.")

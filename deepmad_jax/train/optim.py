@@ -96,7 +96,8 @@ def is_decayed(path: tuple[Any, ...], positions: bool = False) -> bool:
     With ``positions`` also the table of a ``position``; never a class token or a bias by relative
     position. By name, not by rank: stacked blocks give norms and biases a second axis.
     """
-    names = [str(getattr(part, "key", None)) for part in path]
+    # `Unstacked` arrays are at numbered places below the name.
+    names = [str(part.key) for part in path if hasattr(part, "key")]
     is_position = names[-1] == "table" and "position" in names[-2]
     return names[-1] == "kernel" or (positions and is_position)
 

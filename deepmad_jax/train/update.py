@@ -2,9 +2,14 @@
 
 On one CPU an update waits for memory: parameters, gradients and moments are many times the
 processor's cache, and taken as whole arrays they are read anew for the moments, the parameters and
-every norm. There an `Elementwise` optimiser gets large arrays a piece at a time, and a piece stays
-in the cache until all is done with it: 43 ms in place of 90 for ResNet-50 by SGD, 66 in place of
-129 by AdamW (one core of an Intel Xeon with AVX-512, jax 0.10.2, 2026-12-01).
+every norm. There an `Elementwise` optimiser gets arrays one by one, and large ones a piece at a
+time, so that what is read stays in the cache until all is done with it: 43 ms in place of 90 for
+ResNet-50 by SGD, 66 in place of 129 by AdamW (one core of an Intel Xeon with AVX-512, jax 0.10.2,
+2026-12-01).
+
+The compiler takes 2 to 5 ms for every operation of a program, on an array of whatever size, and a
+network has hundreds of arrays: the update took as long to compile as the network. So small arrays
+have their norms taken together, and an array that fits the cache needs no loop.
 """
 
 import functools
@@ -13,17 +18,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh
 
 from deepmad_jax.cores import available_cores
+from deepmad_jax.unstacked import Unstacked, is_unstacked
 
 PyTree = Any
 _PIECE = 2**15
 """Numbers of a piece at most, for each core: with gradient and moments half a megabyte."""
 _LEAST_PIECE = 2**12
 """Numbers of a piece at least, for each core: of fewer, its loop costs more than it saves."""
+_AT_ONCE = 2**17
+"""Numbers of an array that needs no pieces, for each core: with the others 1.5 or 2 megabytes."""
+_SQUARED = ("gradient", "parameter", "update")
+"""Of what sums of squares are taken, in this order."""
 
 
 class Elementwise(optax.GradientTransformation):
@@ -48,6 +59,23 @@ class Updated(NamedTuple):
     squares: dict[str, jax.Array]
 
 
+class _Before(NamedTuple):
+    """Some arrays before an update, and the sums of squares over those that come before them."""
+
+    grads: PyTree
+    opt_state: PyTree
+    params: PyTree
+    squares: jax.Array
+
+
+class _After(NamedTuple):
+    """The same arrays after it, and the sums that theirs are added to."""
+
+    params: PyTree
+    opt_state: PyTree
+    squares: jax.Array
+
+
 def updated(
     optimizer: optax.GradientTransformation,
     grads: PyTree,
@@ -62,87 +90,141 @@ def updated(
         grads, opt_state, params: before the update.
         mesh: where the arrays lie.
     """
+    update = _one_by_one if goes_one_by_one(optimizer, mesh) else _whole
+    none = jnp.zeros(len(_SQUARED), jnp.float32)
+    new = update(optimizer, _Before(grads, opt_state, params, none))
+    return Updated(new.params, new.opt_state, dict(zip(_SQUARED, new.squares, strict=True)))
+
+
+def goes_one_by_one(optimizer: optax.GradientTransformation, mesh: Mesh) -> bool:
+    """Whether an update takes arrays one by one; then it takes any of them `Unstacked`."""
     alone = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
-    by_pieces = alone and isinstance(optimizer, Elementwise)
-    return (_by_pieces if by_pieces else _whole)(optimizer, grads, opt_state, params)
+    return alone and isinstance(optimizer, Elementwise)
 
 
 def _whole(
-    optimizer: optax.GradientTransformation, grads: PyTree, opt_state: PyTree, params: PyTree
-) -> Updated:
-    updates, opt_state = optimizer.update(grads, opt_state, params)
-    params = optax.apply_updates(params, updates)
-    trees = {"gradient": grads, "parameter": params, "update": updates}
-    squares = {name: optax.tree.norm(tree, squared=True) for name, tree in trees.items()}
-    return Updated(params, opt_state, squares)
+    optimizer: optax.GradientTransformation,
+    before: _Before,
+    view: Callable[[PyTree], PyTree] = lambda tree: tree,
+) -> _After:
+    """All arrays as they are; ``view`` is what of a tree the sums are taken of."""
+    updates, opt_state = optimizer.update(before.grads, before.opt_state, before.params)
+    params = optax.apply_updates(before.params, updates)
+    trees = (before.grads, params, updates)
+    squares = jnp.stack([optax.tree.norm(view(tree), squared=True) for tree in trees])
+    return _After(params, opt_state, before.squares + squares)
 
 
-def _by_pieces(
-    optimizer: optax.GradientTransformation, grads: PyTree, opt_state: PyTree, params: PyTree
-) -> Updated:
-    leaves, structure = jax.tree.flatten(params)
-    places, state_structure = jax.tree_util.tree_flatten_with_path(opt_state)
-    before, after = dict(places), dict(places)
-    large = [i for i, leaf in enumerate(leaves) if _piece_of(leaf.size)]
+def _one_by_one(optimizer: optax.GradientTransformation, before: _Before) -> _After:
+    leaves, structure = jax.tree.flatten(before.params, is_leaf=is_unstacked)
+    old = dict(jax.tree_util.tree_leaves_with_path(before.opt_state, is_leaf=is_unstacked))
+    new_state = dict(old)
+    least = len(available_cores()) * _PIECE
+    large = [i for i, leaf in enumerate(leaves) if jax.tree.leaves(leaf)[0].size > least]
     small = [i for i in range(len(leaves)) if i not in large]
-    parts = [([i], _piece_by_piece) for i in large] + [(small, _whole)] * bool(small)
-    every = []
+    parts = [(small, _joined)] * bool(small) + [([i], _block_by_block) for i in large]
+    # The sums of the small arrays' gradients stand at the end of the whole backward pass. As every
+    # array goes on from the sums before it, none is copied for what still reads it.
+    squares = before.squares
     for indices, update in parts:
-        part, part_grads = _only(params, indices), _only(grads, indices)
+        part, grads = _only(before.params, indices), _only(before.grads, indices)
         # What the optimiser keeps of these arrays stands at the same places of the whole state.
-        shapes = jax.eval_shape(optimizer.init, part)
-        state = jax.tree_util.tree_map_with_path(lambda path, _: before[path], shapes)
-        new = update(optimizer, part_grads, state, part)
-        for i, leaf in zip(indices, jax.tree.leaves(new.params), strict=True):
+        state = jax.tree_util.tree_map_with_path(
+            lambda path, _: old[path], jax.eval_shape(optimizer.init, part), is_leaf=is_unstacked
+        )
+        new = update(optimizer, _Before(grads, state, part, squares))
+        new_leaves = jax.tree.leaves(new.params, is_leaf=is_unstacked)
+        for i, leaf in zip(indices, new_leaves, strict=True):
             leaves[i] = leaf
-        after.update(jax.tree_util.tree_leaves_with_path(new.opt_state))
-        every.append(new.squares)
-    squares = jax.tree.map(lambda *parts: sum(parts), *every)
-    return Updated(structure.unflatten(leaves), state_structure.unflatten(after.values()), squares)
+        new_state |= jax.tree_util.tree_leaves_with_path(new.opt_state, is_leaf=is_unstacked)
+        squares = new.squares
+    state_structure = jax.tree.structure(before.opt_state, is_leaf=is_unstacked)
+    return _After(
+        structure.unflatten(leaves), state_structure.unflatten(new_state.values()), squares
+    )
 
 
-def _piece_by_piece(
-    optimizer: optax.GradientTransformation, grads: PyTree, opt_state: PyTree, params: PyTree
-) -> Updated:
+def _joined(optimizer: optax.GradientTransformation, before: _Before) -> _After:
+    """Of small arrays, whose sums are taken of all of them in a row."""
+    return _whole(
+        optimizer, before, lambda tree: jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)])
+    )
+
+
+def _block_by_block(optimizer: optax.GradientTransformation, before: _Before) -> _After:
+    """Of a tree with a single array, which may be `Unstacked`."""
+    (array,) = jax.tree.leaves(before.params, is_leaf=is_unstacked)
+    if not is_unstacked(array):
+        return _one(optimizer, before)
+    squares, every = before.squares, []
+    for index in range(len(array.blocks)):
+        block = jax.tree.map(
+            lambda leaf, i=index: leaf.blocks[i] if is_unstacked(leaf) else leaf,
+            before,
+            is_leaf=is_unstacked,
+        )
+        every.append(_one(optimizer, block._replace(squares=squares)))
+        squares = every[-1].squares
+    put = jax.tree.map(
+        lambda leaf, *new: Unstacked(new) if is_unstacked(leaf) else new[0],
+        (before.params, before.opt_state),
+        *[new[:2] for new in every],
+        is_leaf=is_unstacked,
+    )
+    return _After(*put, squares)
+
+
+# Jitted so that equal blocks are traced once.
+@functools.partial(jax.jit, static_argnums=0)
+def _one(optimizer: optax.GradientTransformation, before: _Before) -> _After:
     """Of a tree with a single array."""
-    (array,) = jax.tree.leaves(params)
+    (array,) = jax.tree.leaves(before.params)
     piece = _piece_of(array.size)
+    if not piece:
+        # All of an array before the next one: it leaves the cache only once.
+        before = lax.optimization_barrier(before)
+        return lax.optimization_barrier(_whole(optimizer, before))
 
     def mapped(function: Callable[..., jax.Array], *trees: PyTree) -> PyTree:
         """A function of the array, its gradient and its moments; scalars are the first tree's."""
         return jax.tree.map(lambda a, *b: function(a, *b) if a.ndim else a, *trees)
 
-    grads, first_state, params = mapped(jnp.ravel, (grads, opt_state, params))
+    grads, first_state, params = mapped(jnp.ravel, before[:3])
 
-    def body(index: jax.Array, so_far: Updated) -> Updated:
-        start, whole = index * piece, (so_far.params, so_far.opt_state)
+    def body(so_far: tuple[jax.Array, _After]) -> tuple[jax.Array, _After]:
+        start, new = so_far
         # Every piece counts from the scalars as they were.
-        state = mapped(lambda _, moments: moments, first_state, so_far.opt_state)
+        state = mapped(lambda _, moments: moments, first_state, new.opt_state)
         arguments = mapped(
-            lambda a: lax.dynamic_slice_in_dim(a, start, piece), (grads, state, so_far.params)
+            lambda a: lax.dynamic_slice_in_dim(a, start, piece), (grads, state, new.params)
         )
         # All of a piece before any is written: XLA would copy arrays that it still has to read.
-        new = lax.optimization_barrier(_whole(optimizer, *arguments))
+        part = lax.optimization_barrier(_whole(optimizer, _Before(*arguments, new.squares)))
         put = mapped(
-            lambda part, a: lax.dynamic_update_slice_in_dim(a, part, start, 0), new[:2], whole
+            lambda part, a: lax.dynamic_update_slice_in_dim(a, part, start, 0), part[:2], new[:2]
         )
-        return Updated(*put, jax.tree.map(jnp.add, so_far.squares, new.squares))
+        return start + np.uint32(piece), _After(*put, part.squares)
 
-    of_all = jax.eval_shape(functools.partial(_whole, optimizer), grads, first_state, params)
-    none = jax.tree.map(jnp.zeros_like, of_all.squares)
-    new = lax.fori_loop(0, array.size // piece, body, Updated(params, first_state, none))
-    return Updated(*mapped(lambda a: a.reshape(array.shape), new[:2]), new.squares)
+    # Unsigned: of a signed place it would be asked each time whether it counts from the end.
+    _, new = lax.while_loop(
+        lambda so_far: so_far[0] < np.uint32(array.size),
+        body,
+        (jnp.uint32(0), _After(params, first_state, before.squares)),
+    )
+    return _After(*mapped(lambda a: a.reshape(array.shape), new[:2]), new.squares)
 
 
 def _only(tree: PyTree, indices: list[int]) -> PyTree:
-    """The tree without all other leaves than these."""
-    leaves, structure = jax.tree.flatten(tree)
+    """The tree without all other arrays than these."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=is_unstacked)
     return structure.unflatten([leaf if i in indices else None for i, leaf in enumerate(leaves)])
 
 
 def _piece_of(size: int) -> int:
     """Numbers of one of several equal pieces of an array, 0 where it stays whole."""
     cores = len(available_cores())
+    if size <= cores * _AT_ONCE:
+        return 0
     counts = range(-(-size // (cores * _PIECE)), size // (cores * _LEAST_PIECE) + 1)
-    count = next((n for n in counts if size % n == 0), 1)
-    return size // count if count > 1 else 0
+    count = next((n for n in counts if size % n == 0), None)
+    return size // count if count else 0

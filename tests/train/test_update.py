@@ -1,4 +1,4 @@
-"""An update piece by piece is that of whole arrays."""
+"""An update one by one and piece by piece is that of whole arrays."""
 
 from types import SimpleNamespace
 
@@ -11,21 +11,25 @@ import pytest
 from deepmad_jax.config import TrainConfig
 from deepmad_jax.train import make_mesh, make_optimizer, update
 from deepmad_jax.train.update import Elementwise, updated
+from deepmad_jax.unstacked import stacked, unstacked
 from tests.nets.jaxpr_walk import count_equations
 
 SHAPES = {
     "conv": {"bias": (4,), "kernel": (3, 3, 2, 4)},
     "dense": {"kernel": (29, 1)},  # a prime: it stays whole
     "norm": {"scale": (48,)},
+    "point": {"kernel": (4, 5)},  # needs no pieces
+    "rest": {"bias": (2, 3), "kernel": (2, 4, 6)},
 }
-IN_PIECES = 2
-"""Of these arrays."""
+IN_PIECES = 3
+"""Of these arrays: those of the rest as one."""
 
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     monkeypatch.setattr(update, "_PIECE", 12)
     monkeypatch.setattr(update, "_LEAST_PIECE", 5)
+    monkeypatch.setattr(update, "_AT_ONCE", 22)
     monkeypatch.setattr(update, "available_cores", lambda: [0])
 
 
@@ -43,18 +47,21 @@ def optimizer_of(**changes):
     return make_optimizer(config, optax.linear_schedule(0.1, 0.05, 3), 100)
 
 
-def two_updates(optimizer):
-    """After two of them, from the same start: what `updated` gives; and its program."""
+def two_updates(optimizer, held=lambda tree: tree):
+    """After two of them, from the same start: what `updated` gives; and its program.
+
+    ``held`` is how parameters and gradients lie.
+    """
     mesh = make_mesh(jax.devices()[:1])
-    params = arrays(0)
+    params = held(arrays(0))
     state = optimizer.init(params)
 
     def step(grads, state, params):
         return updated(optimizer, grads, state, params, mesh)
 
-    program = jax.make_jaxpr(step)(arrays(1), state, params)
-    new = step(arrays(1), state, params)
-    return jax.jit(step)(arrays(2), new.opt_state, new.params), program
+    program = jax.make_jaxpr(step)(held(arrays(1)), state, params)
+    new = step(held(arrays(1)), state, params)
+    return jax.jit(step)(held(arrays(2)), new.opt_state, new.params), program
 
 
 def num_loops(program):
@@ -73,6 +80,18 @@ def test_state_params_and_norms_are_those_of_whole_arrays(optimizer):
     for name, tree in (("gradient", arrays(2)), ("parameter", by_pieces.params)):
         squares = sum(float(np.square(x, dtype=np.float64).sum()) for x in jax.tree.leaves(tree))
         assert float(by_pieces.squares[name]) == pytest.approx(squares, rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lion"])
+def test_blocks_held_one_by_one_are_updated_as_their_stack(optimizer):
+    one_by_one, program = two_updates(optimizer_of(optimizer=optimizer), unstacked)
+    together, _ = two_updates(optimizer_of(optimizer=optimizer))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        stacked(one_by_one),
+        together,
+    )
+    assert num_loops(program) == IN_PIECES + 1  # two blocks
 
 
 @pytest.mark.parametrize(
