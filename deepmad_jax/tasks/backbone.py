@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from flax import nnx
@@ -11,7 +12,10 @@ from deepmad_jax.arch import Architecture
 from deepmad_jax.errors import InvalidConfig
 from deepmad_jax.fetched import fetched
 from deepmad_jax.nets import Network
+from deepmad_jax.tasks.canvas import on_canvas
 from deepmad_jax.tasks.task import refuse_clips
+from deepmad_jax.train.gradients import Batch
+from deepmad_jax.train.look import Maps
 
 
 class Backbone(nnx.Module):
@@ -37,7 +41,9 @@ class Backbone(nnx.Module):
                 f"{net.arch.name} has {', '.join(map(str, known))}: take a network that halves the "
                 f"image five times{f', or {advice}' if advice else ''}."
             )
+        self.strides = tuple(strides)
         self.places = tuple(known[stride] for stride in strides)
+        self.names = tuple(net.feature_info[place].name for place in self.places)
         self.channels = tuple(net.feature_info[place].channels for place in self.places)
         self.net = net
         del self.net.head
@@ -48,6 +54,30 @@ class Backbone(nnx.Module):
         """The maps; ``train`` and ``key`` as `Network.features` has them."""
         maps = self.net.features(x, train, key)
         return [maps[place] for place in self.places]
+
+
+def make_maps_fn(graphdef: nnx.GraphDef) -> Maps:
+    """The maps of a training pass of a network on a backbone: the backbone's, and its pyramid's.
+
+    Args:
+        graphdef: of a network with a ``backbone`` and perhaps a ``neck`` that makes a pyramid.
+
+    Returns:
+        Gives ``backbone.level2``, ... as `Network.feature_info` names them, and ``pyramid.p3``,
+        ... of stride 2^3 and so on.
+    """
+
+    def maps(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        net: Any = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
+        backbone = net.backbone
+        given = backbone(on_canvas(batch["image"], batch["size"]), True, key)
+        found = {f"backbone.{name}": x for name, x in zip(backbone.names, given, strict=True)}
+        if hasattr(net, "neck"):
+            finest = backbone.strides[0].bit_length() - 1
+            found |= {f"pyramid.p{finest + i}": x for i, x in enumerate(net.neck(given))}
+        return found
+
+    return maps
 
 
 def as_backbone(arch: Architecture) -> Architecture:

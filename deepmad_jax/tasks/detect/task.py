@@ -15,6 +15,7 @@ from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config
 from deepmad_jax.data.boxed import num_canvases, train_batches
 from deepmad_jax.data.coco import CocoDataset, check_masks, open_coco
+from deepmad_jax.tasks.backbone import make_maps_fn
 from deepmad_jax.tasks.detect.detectors import WITH_MASKS, make_detector
 from deepmad_jax.tasks.detect.evaluation import make_evaluator
 from deepmad_jax.tasks.detect.functions import make_loss_fn
@@ -22,6 +23,7 @@ from deepmad_jax.tasks.detect.optimizer import make_optimizer
 from deepmad_jax.tasks.loaded import predictions_folder
 from deepmad_jax.train import Plan, TrainState
 from deepmad_jax.train.gradients import Batch, LossFn
+from deepmad_jax.train.look import Maps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +101,8 @@ class Detection:
     def seen(self, data: BoxedImages, config: Config) -> Callable[[Batch], jax.Array]:
         return lambda batch: batch["image"] / 255.0
 
-    def maps(self, graphdef: nnx.GraphDef, data: BoxedImages, config: Config) -> None:
-        """None: what is between backbone and heads has no names yet."""
+    def maps(self, graphdef: nnx.GraphDef, data: BoxedImages, config: Config) -> Maps:
+        return make_maps_fn(graphdef)
 
     def macs(self, arch: Architecture, config: Config) -> None:
         """Not counted: they are also those of the heads, by the canvas."""

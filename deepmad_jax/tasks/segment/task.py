@@ -15,6 +15,7 @@ from deepmad_jax.arch import Architecture
 from deepmad_jax.config import Config
 from deepmad_jax.data.masked import train_batches
 from deepmad_jax.data.pairs import PairDataset, open_pairs
+from deepmad_jax.tasks.backbone import make_maps_fn
 from deepmad_jax.tasks.loaded import predictions_folder
 from deepmad_jax.tasks.segment.evaluation import make_evaluator
 from deepmad_jax.tasks.segment.functions import make_loss_fn
@@ -22,6 +23,7 @@ from deepmad_jax.tasks.segment.optimizer import make_optimizer
 from deepmad_jax.tasks.segment.segmenter import make_segmenter
 from deepmad_jax.train import Plan, TrainState
 from deepmad_jax.train.gradients import Batch, LossFn
+from deepmad_jax.train.look import Maps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +94,8 @@ class Segmentation:
     def seen(self, data: LabelledPixels, config: Config) -> Callable[[Batch], jax.Array]:
         return lambda batch: batch["image"] / 255.0
 
-    def maps(self, graphdef: nnx.GraphDef, data: LabelledPixels, config: Config) -> None:
-        """None: what is between backbone and heads has no names yet."""
+    def maps(self, graphdef: nnx.GraphDef, data: LabelledPixels, config: Config) -> Maps:
+        return make_maps_fn(graphdef)
 
     def macs(self, arch: Architecture, config: Config) -> None:
         """Not counted: they are also those of the heads, by the canvas."""

@@ -9,6 +9,7 @@ from flax import nnx
 from deepmad_jax.config import TrainConfig, VideoConfig
 from deepmad_jax.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from deepmad_jax.tasks.classify.loss import cross_entropy, in_top, normalise, soft_targets
+from deepmad_jax.train.look import Maps
 from deepmad_jax.train.step import LossFn, SumsFn
 
 Batch = dict[str, jax.Array]
@@ -34,6 +35,18 @@ def make_loss_fn(graphdef: nnx.GraphDef, train: TrainConfig) -> LossFn:
         return loss, (moved_stats, {"top1": in_top(logits, batch["label"], 1).mean()})
 
     return loss_fn
+
+
+def make_maps_fn(graphdef: nnx.GraphDef) -> Maps:
+    """The maps of a recogniser's network of a training pass: of all frames or clips of a batch."""
+
+    def maps(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+        net: Any = nnx.merge(graphdef, nnx.State(params), nnx.State(batch_stats))
+        found = net.maps(net.seen(normalised(batch["clip"])), True, key)
+        names = [feature.name for feature in net.net.feature_info]
+        return dict(zip(names, found, strict=True))
+
+    return maps
 
 
 def make_score_fn(

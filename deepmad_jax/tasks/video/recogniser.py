@@ -87,9 +87,22 @@ class Recogniser(nnx.Module):
             seen: images or clips, shape (batch, count, ...), see `seen`.
             train, key: as above.
         """
-        batch, count = seen.shape[:2]
-        flat = self.net(seen.reshape(batch * count, *seen.shape[2:]), train, key)
-        return flat.reshape(batch, count, -1).astype(jnp.float32)
+        flat = self.net(_side_by_side(seen), train, key)
+        return flat.reshape(*seen.shape[:2], -1).astype(jnp.float32)
+
+    def maps(
+        self, seen: jax.Array, train: bool = False, key: jax.Array | None = None
+    ) -> tuple[jax.Array, ...]:
+        """What each level of the network ends in, of every image or clip by itself.
+
+        Args:
+            seen, train, key: as `features` has them; maps have a first axis of batch times count.
+        """
+        return self.net.features(_side_by_side(seen), train, key)
+
+
+def _side_by_side(seen: jax.Array) -> jax.Array:
+    return seen.reshape(-1, *seen.shape[2:])
 
 
 def make_recogniser(arch: Architecture, config: Config, classes: int, fresh: bool) -> Recogniser:

@@ -18,11 +18,12 @@ from deepmad_jax.data.video_file import video_library
 from deepmad_jax.data.videos import VideoDataset, open_videos
 from deepmad_jax.tasks.loaded import predictions_folder
 from deepmad_jax.tasks.video.evaluation import make_evaluator
-from deepmad_jax.tasks.video.functions import make_loss_fn
+from deepmad_jax.tasks.video.functions import make_loss_fn, make_maps_fn
 from deepmad_jax.tasks.video.optimizer import make_optimizer
 from deepmad_jax.tasks.video.recogniser import make_recogniser
 from deepmad_jax.train import Plan, TrainState
 from deepmad_jax.train.gradients import Batch, LossFn
+from deepmad_jax.train.look import Maps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +96,8 @@ class Recognition:
         # Of every video its first frame.
         return lambda batch: batch["clip"][:, 0] / 255.0
 
-    def maps(self, graphdef: nnx.GraphDef, data: LabelledVideos, config: Config) -> None:
-        """None: the maps of frames have no names yet."""
+    def maps(self, graphdef: nnx.GraphDef, data: LabelledVideos, config: Config) -> Maps:
+        return make_maps_fn(graphdef)
 
     def macs(self, arch: Architecture, config: Config) -> None:
         """Not counted: they are those of so many frames."""
