@@ -5,7 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+
+from deepmad_jax.train.update import Elementwise
 
 PyTree = Any
 
@@ -38,9 +41,17 @@ def create_state(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=batch_stats,
-        opt_state=optimizer.init(params),
+        opt_state=_first_state(optimizer, params),
         ema=(params, batch_stats) if ema else None,
     )
+
+
+def _first_state(optimizer: optax.GradientTransformation, params: PyTree) -> PyTree:
+    if not isinstance(optimizer, Elementwise):
+        return optimizer.init(params)
+    # Zeros of every shape would be compiled, which takes 2 s for a large network on a CPU.
+    shapes = jax.eval_shape(optimizer.init, params)
+    return jax.tree.map(lambda of: jnp.asarray(np.zeros(of.shape, of.dtype)), shapes)
 
 
 def variables_for_evaluation(state: TrainState) -> tuple[PyTree, PyTree]:

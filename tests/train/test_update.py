@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from deepmad_jax.config import TrainConfig
-from deepmad_jax.train import make_mesh, make_optimizer, update
+from deepmad_jax.train import create_state, make_mesh, make_optimizer, update
 from deepmad_jax.train.update import Elementwise, updated
 from deepmad_jax.unstacked import stacked, unstacked
 from tests.nets.jaxpr_walk import count_equations
@@ -92,6 +92,19 @@ def test_blocks_held_one_by_one_are_updated_as_their_stack(optimizer):
         together,
     )
     assert num_loops(program) == IN_PIECES + 1  # two blocks
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lion", "lamb"])
+def test_a_first_state_is_that_of_the_optimiser(optimizer):
+    optimizer, params = optimizer_of(optimizer=optimizer), arrays(0)
+    found, expected = (
+        create_state(params, {}, optimizer, ema=False).opt_state,
+        optimizer.init(params),
+    )
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for ours, theirs in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        assert (ours.dtype, ours.weak_type) == (theirs.dtype, theirs.weak_type)
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(
