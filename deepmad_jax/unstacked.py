@@ -41,6 +41,11 @@ class Unstacked:
         return cls(blocks)
 
 
+def is_stack(path: tuple[Any, ...]) -> bool:
+    """Whether the array at a path of a network's state stacks those of equal blocks."""
+    return any(getattr(key, "key", None) == _STACKS for key in path)
+
+
 def is_unstacked(node: Any) -> bool:
     """Whether a node of a tree stands for a stacked array."""
     return isinstance(node, Unstacked)
@@ -61,7 +66,7 @@ def unstacked(tree: PyTree) -> PyTree:
     """
 
     def one(path: tuple[Any, ...], leaf: jax.Array) -> Any:
-        if not any(getattr(key, "key", None) == _STACKS for key in path):
+        if not is_stack(path):
             return leaf
         # Through NumPy: nothing is compiled, of which there would be much for a large network.
         return Unstacked(

@@ -5,7 +5,8 @@ For one parameter w with gradient g, as PyTorch counts. SGD with Nesterov moment
 ``w <- w - rate(step) * (d + momentum * v)``.
 
 AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), LAMB (You et al. 2020, arXiv 1904.00962) and
-Lion (Chen et al. 2023, arXiv 2302.06675) are Optax's: their decay is no part of the gradient.
+Lion (Chen et al. 2023, arXiv 2302.06675) are Optax's: their decay is no part of the gradient. LAMB
+takes stacked blocks one by one.
 """
 
 from typing import Any
@@ -18,6 +19,7 @@ from deepmad_jax.config import TrainConfig
 from deepmad_jax.train.plan import Plan
 from deepmad_jax.train.sparsity import sparse
 from deepmad_jax.train.update import Elementwise
+from deepmad_jax.unstacked import is_stack
 
 
 def make_schedule(config: TrainConfig, plan: Plan) -> optax.Schedule:
@@ -68,8 +70,13 @@ def make_optimizer(
     elif config.optimizer == "adamw":
         steps = [optax.adamw(schedule, **betas, **decay)]
     elif config.optimizer == "lamb":
-        # PyTorch's epsilon of LAMB, 1e-6, is Optax's too.
-        steps = [optax.lamb(schedule, **betas, **decay)]
+        # As `optax.lamb`, whose epsilon is PyTorch's of LAMB too; but every block by its own norms.
+        steps = [
+            optax.scale_by_adam(**betas, eps=1e-6),
+            optax.add_decayed_weights(**decay),
+            _scale_by_trust_ratio(),
+            optax.scale_by_learning_rate(schedule),
+        ]
     else:
         steps = [optax.lion(schedule, **betas, **decay)]
     if config.clip_norm is not None:
@@ -131,6 +138,26 @@ def block_shares(params: Any, layer_decay: float) -> Any:
         return layer_decay ** (total - 2.0 - before - places)
 
     return jax.tree_util.tree_map_with_path(share, params)
+
+
+def _scale_by_trust_ratio() -> optax.GradientTransformation:
+    """Scales a step by the norm of what it changes over its own, of stacked blocks each by itself.
+
+    Source: You et al. 2020 (arXiv 1904.00962), whose ratio is of a layer.
+    """
+    of_array = optax.scale_by_trust_ratio()
+
+    def one(update: jax.Array, param: jax.Array) -> Any:
+        return of_array.update(update, of_array.init(param), param)[0]
+
+    def scaled(updates: Any, params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, *arrays: (jax.vmap(one) if is_stack(path) else one)(*arrays),
+            updates,
+            params,
+        )
+
+    return optax.stateless(scaled)
 
 
 def _scale_blocks(layer_decay: float) -> optax.GradientTransformation:

@@ -176,6 +176,21 @@ def test_lion_moves_by_signs_and_lamb_in_proportion_to_the_norm_of_a_weight():
     assert length == pytest.approx(0.01 * 5.0, rel=1e-4)
 
 
+def test_lamb_moves_stacked_blocks_as_each_by_itself():
+    rng = np.random.default_rng(0)
+    blocks = [{"kernel": rng.normal(size=(3, 2)).astype(np.float32) * 10**i} for i in range(3)]
+    gradients = [{"kernel": rng.normal(size=(3, 2)).astype(np.float32)} for _ in range(2)]
+    stack = {"rest": jax.tree.map(lambda *arrays: jnp.stack(arrays), *blocks)}
+    same = [jax.tree.map(lambda g: jnp.stack([g] * 3), {"rest": g}) for g in gradients]
+    together = moved(plain("lamb"), stack, same)["rest"]["kernel"]
+    for i, block in enumerate(blocks):
+        alone = moved(plain("lamb"), block, gradients)["kernel"]
+        np.testing.assert_allclose(together[i], alone, rtol=1e-5)
+    first = {"first": stack["rest"]}  # not a stack: by the norm of all of it
+    whole = moved(plain("lamb"), first, [{"first": g["rest"]} for g in same])["first"]["kernel"]
+    assert np.abs(whole - together).max() > 0.01
+
+
 def test_positions_decay_only_where_asked_for_and_tokens_and_bias_tables_never():
     params = {
         "main1_position": {"table": 0, "token": 0},
