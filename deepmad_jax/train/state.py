@@ -51,7 +51,7 @@ def _first_state(optimizer: optax.GradientTransformation, params: PyTree) -> PyT
         return optimizer.init(params)
     # Zeros of every shape would be compiled, which takes 2 s for a large network on a CPU.
     shapes = jax.eval_shape(optimizer.init, params)
-    return jax.tree.map(lambda of: jnp.asarray(np.zeros(of.shape, of.dtype)), shapes)
+    return jax.tree.map(lambda of: jax.device_put(np.zeros(of.shape, of.dtype)), shapes)
 
 
 def variables_for_evaluation(state: TrainState) -> tuple[PyTree, PyTree]:
