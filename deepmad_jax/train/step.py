@@ -127,7 +127,8 @@ def _traced_for(forms: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)  # its name is what profiles show
     def checked(*args: Any) -> Any:
-        types = jax.tree.map(lambda x: x.aval, args)
+        leaves, structure = jax.tree.flatten(args)
+        types = ([x.aval for x in leaves], structure)
         # The same types may come again, where JAX has dropped what it had compiled.
         if types not in known:
             assert len(known) < forms, f"compiled for {known}, and now again for {types}"

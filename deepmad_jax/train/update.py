@@ -153,7 +153,6 @@ def _joined(optimizer: optax.GradientTransformation, before: _Before) -> _After:
 
     def squared(tree: PyTree) -> jax.Array:
         row = jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)])
-        # By a dot product, which takes half as long to compile as a sum of squares.
         return jnp.vdot(row, row)
 
     return _after(optimizer, before, squared)

@@ -9,9 +9,16 @@ import optax
 import pytest
 
 from deepmad_jax.config import TrainConfig
-from deepmad_jax.train import create_state, make_mesh, make_optimizer, update
+from deepmad_jax.train import (
+    create_state,
+    make_mesh,
+    make_optimizer,
+    make_train_step,
+    place,
+    update,
+)
 from deepmad_jax.train.update import Elementwise, updated
-from deepmad_jax.unstacked import stacked, unstacked
+from deepmad_jax.unstacked import blocks_of, stacked, unstacked
 from tests.nets.jaxpr_walk import count_equations
 
 SHAPES = {
@@ -141,3 +148,20 @@ def test_pieces_are_equal_and_neither_large_nor_small(size, piece):
 def test_several_cores_share_a_piece(monkeypatch):
     monkeypatch.setattr(update, "available_cores", lambda: [0, 1])
     assert [update._piece_of(size) for size in (24, 48, 60)] == [0, 24, 20]
+
+
+def test_a_step_that_is_traced_again_for_the_same_blocks_has_met_no_other_form():
+    def loss_fn(params, batch_stats, batch, key):
+        loss = sum((block**2).sum() for block in blocks_of(params["rest"]["kernel"]))
+        return loss * batch["image"].mean(), (batch_stats, {})
+
+    optimizer, mesh = optimizer_of(), make_mesh(jax.devices()[:1])
+    step = make_train_step(loss_fn, optimizer, lambda step: 0.1, mesh)
+    state = create_state({"rest": arrays(0)["rest"]}, {}, optimizer, ema=False)
+    state = unstacked(place(mesh, state))
+    batch = {"image": jnp.ones((2, 4))}
+    for _ in range(2):
+        state, metrics = step(state, batch)
+        jax.clear_caches()
+    assert int(state.step) == 2
+    assert float(metrics["update_norm"]) > 0.0
