@@ -13,6 +13,13 @@ On two CPU cores shared with much other work, with jax 0.10.2, that printed (202
     cached          6.8 s to the first step, of which    2.2 s in the step
     cached again    7.7 s to the first step, of which    2.3 s in the step
 
+On one core of an Intel Xeon with AVX-512, jax 0.10.2, with ``-- --config.train.batch_size=8
+--config.design.resolution=96 --config.train.dtype=float32``, cold (2026-12-01; in brackets, in
+turns with it, commit 5407722, whose update was of stacks of blocks at once):
+
+    configs/r50.py            38.5 s (78.8) to the first step,   32.2 s (70.9) of it in the step
+    configs/deepmad_29m.py    48.6 s (94.8) to the first step,   41.8 s (85.2) of it in the step
+
 On GPU and TPU: not yet run.
 """
 

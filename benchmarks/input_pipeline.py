@@ -35,9 +35,12 @@ versions and every round), medians of images per CPU second:
     tf.data_sampled  1308
     torch             705        torch, 2 workers      554
 
-So ours is at 0.95 of tf.data on a core, short of the target of 1.0, and at 1.74 of torch. Of the
+So ours is at 0.95 of tf.data on a core, short of the target of 1.1, and at 1.74 of torch. Of the
 0.74 ms that an image takes alone, decoding is 0.63 (0.46 to an eighth of the size, which is little
-but Huffman decoding), resizing 0.11 and reading 0.03. Two threads lose nothing; workers lose a
+but Huffman decoding), resizing 0.11 and reading 0.03. What is left to save is the columns beside
+the crop, which tf.data leaves out after Huffman decoding; simplejpeg, OpenCV, Pillow and
+PyTurboJPEG decode whole images, and nvImageCodec needs CUDA to start. libjpeg-turbo's faster DCT
+and upsampling gain nothing. Two threads lose nothing; workers lose a
 fifth, half of it to page faults in the shared memory that Grain makes anew for every batch. Whether
 rates double by the clock on two cores is not seen yet, as neither core was free.
 """

@@ -26,12 +26,12 @@ On one core of a two-core Intel Xeon with AVX-512, the other one busy, jax 0.10.
 ``results/train_step_cpu_2026-12-01.json`` has the command and every round):
 
     network      step   ours ms torch ms ours / torch  ours CPU ms torch CPU ms ours / torch
-    resnet50     train    435.1    433.6         1.00        432.8        431.1         1.00
-    resnet50     eval     110.3    119.4         1.08        109.8        119.1         1.08
-    deepmad_r50  train    455.6    434.5         0.95        454.0        431.2         0.95
-    deepmad_r50  eval     117.1    109.3         0.93        116.2        108.5         0.93
-    deepmad_29m  train    992.6   1451.5         1.46        988.6       1441.0         1.46
-    deepmad_29m  eval     196.9    201.4         1.02        196.9        201.3         1.02
+    resnet50     train    514.8    537.9         1.04        501.3        529.2         1.06
+    resnet50     eval     116.6    135.4         1.16        114.7        133.7         1.17
+    deepmad_r50  train    521.1    542.1         1.04        520.9        542.0         1.04
+    deepmad_r50  eval     124.2    132.6         1.07        124.2        132.6         1.07
+    deepmad_29m  train   1298.9   1614.8         1.24       1298.8       1614.3         1.24
+    deepmad_29m  eval     228.0    265.2         1.16        227.6        265.1         1.16
 
 Both sides keep freed memory (`deepmad_jax/freed_memory.py`). Ours also computes the norms of the
 gradients, parameters and updates, which a run logs; the peer does not. ``--cpu-convs=false`` does
