@@ -1,17 +1,19 @@
 """Scanned against unrolled stages: what a train step of DeepMAD-R18 costs to compile and to run.
 
 Forward, backward and an SGD update of the published DeepMAD-R18 (38 blocks in five stages), with
-the repeated blocks of a stage under `jax.lax.scan` and in a Python loop. Both run in one process
+the repeated blocks of a stage under `jax.lax.scan` and in a Python loop, each as the jobs run it:
+on a CPU convs in the forms for one, and the loop's blocks held one by one. Both run in one process
 and take turns, so that other load on the machine falls on both; medians and their ratio are what
 to read. The choice made from it stands in `deepmad_jax/nets/stage.py`.
 
     python benchmarks/scan.py --batch=4 --resolution=224 --compiles=3 --steps=5
 
-On two CPU cores, with jax 0.10.2, that took four minutes and printed these medians (2026-11-23):
+On one core of a two-core Intel Xeon with AVX-512, the other one busy, with jax 0.10.2, that printed
+these medians (2026-12-01):
 
-    trace    scan    1.91 s   loop    1.69 s   scan / loop 1.14
-    compile  scan   11.44 s   loop   25.10 s   scan / loop 0.46
-    step     scan   11.60 s   loop    1.71 s   scan / loop 6.77
+    trace    scan    1.12 s   loop    1.03 s   scan / loop 1.09
+    compile  scan    8.78 s   loop    6.28 s   scan / loop 1.40
+    step     scan    3.48 s   loop    0.63 s   scan / loop 5.57
 
 On GPU and TPU: not yet run.
 """
@@ -27,7 +29,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from deepmad_jax.arch import Architecture, Stage, Stem
+from deepmad_jax.compiler_options import network_options
+from deepmad_jax.freed_memory import keep_freed_memory
 from deepmad_jax.nets import Network
+from deepmad_jax.tasks.task import split_network
+from deepmad_jax.unstacked import unstacked
 
 LEARNING_RATE = 0.01
 
@@ -50,6 +56,7 @@ DEEPMAD_R18 = Architecture(
 
 def main() -> None:
     args = _arguments()
+    keep_freed_memory()  # as our commands do
     print(
         f"{jax.devices()[0].device_kind}, {len(jax.devices())} device(s), "
         f"{len(os.sched_getaffinity(0))} CPU cores, jax {jax.__version__}; {DEEPMAD_R18.name}, "
@@ -82,8 +89,12 @@ def main() -> None:
 def _compile(args: argparse.Namespace, scan: bool) -> tuple[float, float, tuple]:
     """Seconds to trace and to compile; then the step, its state and its batch."""
     jax.clear_caches()
-    net = Network(DEEPMAD_R18, rngs=nnx.Rngs(0), dtype=args.dtype, scan=scan)
-    graphdef, params, stats = nnx.split(net, nnx.Param, nnx.BatchStat)
+    platform = jax.default_backend()
+    on_cpu = platform == "cpu"
+    net = Network(DEEPMAD_R18, rngs=nnx.Rngs(0), dtype=args.dtype, scan=scan, cpu_convs=on_cpu)
+    graphdef, *variables = split_network(net)
+    if on_cpu and not scan:
+        variables = unstacked(variables)
     images = jax.random.normal(jax.random.key(1), (args.batch, args.resolution, args.resolution, 3))
     labels = jnp.arange(args.batch)
 
@@ -91,21 +102,23 @@ def _compile(args: argparse.Namespace, scan: bool) -> tuple[float, float, tuple]
         params, stats = state
 
         def loss(params: Any) -> tuple[jax.Array, Any]:
-            net = nnx.merge(graphdef, params, stats, copy=True)
+            net = nnx.merge(graphdef, nnx.State(params), nnx.State(stats), copy=True)
             log_probs = jax.nn.log_softmax(net(images, train=True))
             picked = jnp.take_along_axis(log_probs, labels[:, None], axis=1)
-            return -picked.mean(), nnx.state(net, nnx.BatchStat)
+            return -picked.mean(), nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
 
         grads, stats = jax.grad(loss, has_aux=True)(params)
         params = jax.tree.map(lambda p, g: p - LEARNING_RATE * g, params, grads)
         return params, stats
 
     start = time.perf_counter()
-    lowered = jax.jit(step, donate_argnums=0).lower((params, stats), images, labels)
+    options = network_options(platform)
+    compiled_for = jax.jit(step, donate_argnums=0, compiler_options=options)
+    lowered = compiled_for.lower(tuple(variables), images, labels)
     traced = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
-    return traced - start, done - traced, (compiled, (params, stats), (images, labels))
+    return traced - start, done - traced, (compiled, tuple(variables), (images, labels))
 
 
 def _range(times: list[float]) -> str:
