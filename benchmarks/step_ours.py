@@ -28,8 +28,8 @@ from deepmad_jax.tasks.task import split_network
 from deepmad_jax.train import (
     Plan,
     TrainState,
+    as_run,
     create_state,
-    goes_one_by_one,
     make_eval_step,
     make_mesh,
     make_optimizer,
@@ -38,7 +38,6 @@ from deepmad_jax.train import (
     place,
     to_device,
 )
-from deepmad_jax.unstacked import unstacked
 
 IMAGENET_IMAGES = 1_281_167
 """Of one epoch: the schedule counts in epochs."""
@@ -120,8 +119,7 @@ def _step_state_batch(spec: Spec, scan: bool | None) -> tuple[Any, TrainState, A
     net = make_network(arch, settings, cpu_convs=spec.cpu_convs)
     graphdef, params, batch_stats = split_network(net)
     state = place(mesh, create_state(params, batch_stats, optimizer, ema=False))
-    if goes_one_by_one(optimizer, mesh) and not scan:
-        state = unstacked(state)
+    state = as_run(state, optimizer, mesh, scan)
     arrays = arrays_of(arch, spec.batch)
     if spec.step == "eval":
         step = make_eval_step(make_sums_fn(graphdef, dataset), mesh)

@@ -11,8 +11,7 @@ from jax.sharding import Mesh
 from deepmad_jax.config import Config
 from deepmad_jax.errors import MissingData
 from deepmad_jax.tasks.task import Named, Opened, Task, split_network
-from deepmad_jax.train import TrainState, create_state, goes_one_by_one, make_mesh, place
-from deepmad_jax.unstacked import unstacked
+from deepmad_jax.train import TrainState, create_state, make_mesh, place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +37,6 @@ class Prepared:
         averages = self.config.train.ema_decay is not None
         state = create_state(params, batch_stats, optimizer, ema=averages)
         return graphdef, place(self.mesh, state)
-
-    def as_run(self, state: TrainState, optimizer: optax.GradientTransformation) -> TrainState:
-        """The state as the steps take it: without stacks where blocks run one by one on a CPU."""
-        one_by_one = goes_one_by_one(optimizer, self.mesh)
-        return unstacked(state) if one_by_one and not self.config.train.scan else state
 
 
 def identity(arch: Named) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from deepmad_jax.train import (
     Plan,
     Speed,
     TrainState,
+    as_run,
     check_batch_size,
     count_start,
     fit,
@@ -99,7 +100,8 @@ def train(task: Task, config: Config, arch: Named, workdir: str | Path) -> Train
             for note in found.notes if found else ():
                 logbook.say(note)
             logbook.say(_opening(run, plan, start))
-            state = run.as_run(found.state if found else state, optimizer)
+            state = found.state if found else state
+            state = as_run(state, optimizer, run.mesh, settings.scan)
             # Not held while it trains: the loop donates the state.
             progress, found = (found.progress if found else {}), None
             state = fit(
@@ -149,7 +151,7 @@ def evaluate(task: Task, config: Config, arch: Named, workdir: str | Path) -> di
     for note in found.notes:
         print(note, flush=True)
     evaluator = task.evaluator(graphdef, run.data, config, run.mesh, Path(workdir))
-    numbers = evaluator(run.as_run(found.state, optimizer))
+    numbers = evaluator(as_run(found.state, optimizer, run.mesh, config.train.scan))
     line = {"split": "eval", "step": found.step, **numbers}
     record(workdir, line)
     return line

@@ -22,9 +22,13 @@ from deepmad_jax.train.optim import make_optimizer, make_schedule
 from deepmad_jax.train.plan import Plan
 from deepmad_jax.train.restarts import count_start
 from deepmad_jax.train.speed import Speed
-from deepmad_jax.train.state import TrainState, create_state, variables_for_evaluation
+from deepmad_jax.train.state import (
+    TrainState,
+    as_run,
+    create_state,
+    variables_for_evaluation,
+)
 from deepmad_jax.train.step import make_eval_step, make_train_step
-from deepmad_jax.train.update import goes_one_by_one
 from deepmad_jax.train.window import Diverged
 
 __all__ = [
@@ -38,11 +42,11 @@ __all__ = [
     "Restored",
     "Speed",
     "TrainState",
+    "as_run",
     "check_batch_size",
     "count_start",
     "create_state",
     "fit",
-    "goes_one_by_one",
     "make_eval_step",
     "make_mesh",
     "make_optimizer",

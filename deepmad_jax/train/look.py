@@ -107,7 +107,12 @@ def make_statistics(
         in_shardings=(*(None for _ in arrays), None, split_by_image(mesh)),
         out_shardings=replicated(mesh),
     )
-    return lambda state, batch: compiled(*arrays, stacked(state), batch)
+
+    def of(state: TrainState, batch: Batch) -> Metrics:
+        # Without what is not looked at, which would be stacked too.
+        return compiled(*arrays, stacked(dataclasses.replace(state, opt_state=(), ema=None)), batch)
+
+    return of
 
 
 def by_part(tree: PyTree) -> dict[str, list[Any]]:

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
-from deepmad_jax.train.update import Elementwise
+from deepmad_jax.train.update import Elementwise, goes_one_by_one
+from deepmad_jax.unstacked import unstacked
 
 PyTree = Any
 
@@ -52,6 +54,20 @@ def _first_state(optimizer: optax.GradientTransformation, params: PyTree) -> PyT
     # Zeros of every shape would be compiled, which takes 2 s for a large network on a CPU.
     shapes = jax.eval_shape(optimizer.init, params)
     return jax.tree.map(lambda of: jax.device_put(np.zeros(of.shape, of.dtype)), shapes)
+
+
+def as_run(
+    state: TrainState, optimizer: optax.GradientTransformation, mesh: Mesh, scan: bool | None
+) -> TrainState:
+    """The state as the steps take it: without stacks where blocks run one by one on a CPU.
+
+    Args:
+        state: on the devices, with stacks.
+        optimizer: its own.
+        mesh: where it lies.
+        scan: of `TrainConfig`.
+    """
+    return unstacked(state) if goes_one_by_one(optimizer, mesh) and not scan else state
 
 
 def variables_for_evaluation(state: TrainState) -> tuple[PyTree, PyTree]:

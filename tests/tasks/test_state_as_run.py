@@ -9,9 +9,10 @@ import pytest
 
 from deepmad_jax.arch import Architecture, Stage, Stem
 from deepmad_jax.config import Config, DataConfig, TrainConfig, WatchConfig
-from deepmad_jax.tasks import prepared, run
+from deepmad_jax.tasks import run
 from deepmad_jax.tasks.classify.task import CLASSIFY
 from deepmad_jax.train import Checkpoints
+from deepmad_jax.train import state as train_state
 from deepmad_jax.unstacked import is_unstacked
 
 DEPTH = 4
@@ -45,7 +46,7 @@ def runs(tmp_path_factory):
         workdir, held = tmp_path_factory.mktemp("run"), []
         with pytest.MonkeyPatch.context() as patch:
             if not one_by_one:
-                patch.setattr(prepared, "goes_one_by_one", lambda *_: False)
+                patch.setattr(train_state, "goes_one_by_one", lambda *_: False)
             patch.setattr(run, "fit", noting(run.fit, held))
             found[one_by_one] = (workdir, run.train(CLASSIFY, CONFIG, ARCH, workdir), held)
     return found
